@@ -1,0 +1,42 @@
+# Two commands do everything: `make demo` and `make test`. Both create .venv and install the package into it by themselves.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMPS := $(VENV)/.stamps
+
+.PHONY: help demo test lint types check clean
+
+help:
+	@echo "make demo   train, export, load, evaluate and measure a network on the embedded digits (a few minutes, CPU)"
+	@echo "make test   install what the tests need and run them"
+	@echo "make check  lint and type-check"
+	@echo "make clean  remove what the other targets made"
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(STAMPS)/run: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable ".[plot]"
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/dev: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable ".[plot,dev]"
+	@mkdir -p $(STAMPS) && touch $(STAMPS)/run $@
+
+demo: $(STAMPS)/run
+	$(BIN)/pemn-compress demo --force
+
+test: $(STAMPS)/dev
+	$(BIN)/python -m pytest
+
+lint: $(STAMPS)/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMPS)/dev
+	$(BIN)/mypy
+
+check: lint types
+
+clean:
+	rm -rf $(VENV) dist demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

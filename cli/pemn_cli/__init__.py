@@ -1,0 +1,1 @@
+"""People: the command line, one file per command."""

@@ -1,0 +1,1 @@
+"""Tensors: masked weights, learners, models, data, training, saving and loading."""
