@@ -1,0 +1,67 @@
+"""Turn whatever a command raised into one line and an exit code."""
+
+from __future__ import annotations
+
+import click
+
+from pemn_cli import exit_codes
+
+__all__ = ["Interrupted", "describe", "one_line"]
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C in a command that knows what the user can do next.
+
+    Args:
+        hint: one line, for example how to resume.
+    """
+
+    def __init__(self, hint: str) -> None:
+        super().__init__(hint)
+        self.hint = hint
+
+
+def one_line(text: str) -> str:
+    """`text` on one line, with control characters spelt out: names in a hostile file cannot drive the terminal."""
+    text = " ".join(part.strip() for part in text.splitlines() if part.strip())
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def describe(error: BaseException) -> tuple[int, str]:
+    """The exit code and the line (without the leading `error: `) for what a command raised.
+
+    An error that no rule here expects is a bug of ours; the line says so and how to see the traceback.
+    """
+    # pemn_formats imports numpy, which `--help` has no time for.
+    from pemn_formats.errors import FormatError, PemnError
+
+    if isinstance(error, FormatError):
+        return exit_codes.BAD_FILE, one_line(str(error))
+    if isinstance(error, PemnError):
+        return exit_codes.FAILURE, one_line(str(error))
+    if isinstance(error, click.ClickException):
+        return error.exit_code, one_line(_usage(error))
+    if isinstance(error, KeyboardInterrupt | click.Abort):
+        hint = f": {error.hint}" if isinstance(error, Interrupted) else ""
+        return exit_codes.INTERRUPTED, one_line(f"interrupted{hint}")
+    if isinstance(error, OSError):
+        return exit_codes.FAILURE, one_line(_system(error))
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return exit_codes.FAILURE, one_line(f"out of memory{_because(error)}")
+    name = type(error).__name__
+    return exit_codes.FAILURE, one_line(f"internal error, {name}{_because(error)} (PEMN_DEBUG=1 shows the traceback)")
+
+
+def _because(error: BaseException) -> str:
+    return f": {error}" if str(error) else ""
+
+
+def _usage(error: click.ClickException) -> str:
+    message = error.format_message()
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return f"{message} See '{context.command_path} --help'." if context else message
+
+
+def _system(error: OSError) -> str:
+    reason = error.strerror or str(error) or type(error).__name__
+    return f"{error.filename}: {reason}" if error.filename is not None else reason
