@@ -1,0 +1,115 @@
+"""From seed, prototype and mask bits to dense weights, in numpy: the reference that every other device must equal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pemn_formats.bits import unpack
+from pemn_formats.content import Content, MaskedSpec, MaskedTensor, Prototype, ResidualTensor
+from pemn_formats.errors import PemnError
+from pemn_formats.fills import PERMUTATION_STREAM, fill_index
+from pemn_formats.rounding import bfloat16_to_float32, narrow
+from pemn_formats.values import unit_values
+
+__all__ = ["base", "codes", "prototype_values", "reconstruct", "scale_of", "state", "unfold_bn"]
+
+
+def prototype_values(prototype: Prototype, seed: int, stream: int, start: int, count: int) -> npt.NDArray[np.float32]:
+    """Return values `start` to `start + count` of a prototype, float32 of shape (count,)."""
+    if prototype.seeded:
+        return unit_values(prototype.source, seed, stream, start, count)
+    if prototype.values is None:
+        raise PemnError(f"prototype {stream} holds explicit {prototype.source} values, but none were given")
+    return prototype.values[start : start + count].astype(np.float32)
+
+
+def base(content: Content, tensor: MaskedSpec) -> npt.NDArray[np.float32]:
+    """Return the base of a masked tensor, before scale and mask: float32 of shape (numel,)."""
+    prototype = content.prototypes[tensor.prototype]
+    needed = prototype.length if tensor.span else min(prototype.length, tensor.numel)
+    values = prototype_values(prototype, content.seed, tensor.prototype, 0, needed)
+    if not tensor.span:
+        return np.resize(values, tensor.numel)
+    stream = PERMUTATION_STREAM + tensor.prototype
+    return values[fill_index(prototype.length, tensor.span, content.seed, stream, 0, tensor.numel)]
+
+
+def scale_of(content: Content, tensor: MaskedSpec) -> npt.NDArray[np.float32]:
+    """Return the scale, float32 of shape (1, 1), or (channels, 1) for one scale per output channel."""
+    if tensor.scale is not None:
+        return np.full((1, 1), tensor.scale, dtype=np.float32)
+    for entry in content.residual:
+        if entry.kind == "scale" and entry.name == tensor.name:
+            return float_values(entry).reshape(-1, 1)
+    raise PemnError(f"{tensor.name} has channel scales, but none are stored")
+
+
+def codes(tensor: MaskedTensor) -> npt.NDArray[np.int8]:
+    """Return the code of every weight, int8 of shape (numel,): 0 or 1, for ternary -1, 0 or 1."""
+    code = unpack(tensor.planes[0], tensor.numel).view(np.int8)
+    if tensor.alphabet == "ternary":
+        code[code == 1] = 1 - 2 * unpack(tensor.planes[1], tensor.kept or 0).view(np.int8)
+    return code
+
+
+def reconstruct(content: Content, tensor: MaskedTensor, dtype: str = "float32") -> npt.NDArray[Any]:
+    """Return the dense weights of a masked tensor in its shape: select(code, scale * base), rounded to `dtype`.
+
+    bfloat16 comes as its bits in uint16. Raises `PemnError` for an unknown dtype.
+    """
+    channels = tensor.shape[0]
+    value = (base(content, tensor).reshape(channels, -1) * scale_of(content, tensor)).reshape(-1)
+    code = codes(tensor)
+    # Negation is a select of its own: a product with the code would turn zeros into negative zeros.
+    if tensor.alphabet == "keep":
+        weight = np.where(code == 1, value, np.float32(0.0))
+    elif tensor.alphabet == "sign":
+        weight = np.where(code == 1, value, -value)
+    else:
+        weight = np.where(code == 0, np.float32(0.0), np.where(code == 1, value, -value))
+    return narrow(weight, dtype).reshape(tensor.shape)
+
+
+def float_values(entry: ResidualTensor) -> npt.NDArray[np.float32]:
+    """Return the values of a floating residual entry as float32, in the entry's shape."""
+    if entry.dtype == "bfloat16":
+        return bfloat16_to_float32(entry.values).reshape(entry.shape)
+    return entry.values.astype(np.float32).reshape(entry.shape)
+
+
+def unfold_bn(entry: ResidualTensor) -> dict[str, npt.NDArray[Any]]:
+    """Return the state of the BatchNorm that is exactly the stored affine map, keyed by its last name part.
+
+    Mean 0 and variance 1 - eps: variance plus eps is then 1 in float32, so the layer multiplies by `weight` and adds
+    `bias` and nothing else.
+    """
+    scale, shift = float_values(entry)
+    variance = np.float32(1.0) - (entry.eps if entry.eps is not None else np.float32(0.0))
+    return {
+        "weight": scale.copy(),
+        "bias": shift.copy(),
+        "running_mean": np.zeros_like(scale),
+        "running_var": np.full_like(scale, variance),
+        "num_batches_tracked": np.zeros((), dtype=np.int64),
+    }
+
+
+def state(content: Content, dtype: str = "float32") -> dict[str, npt.NDArray[Any]]:
+    """Return every state-dict entry: masked weights rebuilt in `dtype`, the residual as float32 or its own integers.
+
+    float64 entries stay float64. Tied names hold the same array.
+    """
+    out: dict[str, npt.NDArray[Any]] = {tensor.name: reconstruct(content, tensor, dtype) for tensor in content.masked}
+    for entry in content.residual:
+        if entry.kind == "bn":
+            prefix = f"{entry.name}." if entry.name else ""
+            out.update({prefix + name: values for name, values in unfold_bn(entry).items()})
+        elif entry.kind == "dense":
+            floating = entry.dtype in ("float32", "float16", "bfloat16")
+            out[entry.name] = float_values(entry) if floating else entry.values.reshape(entry.shape)
+    for alias, target in content.aliases.items():
+        out[alias] = out[target]
+    return out
