@@ -38,5 +38,5 @@ def pad_is_zero(packed: npt.NDArray[np.uint8], count: int) -> bool:
 
 
 def _view(packed: npt.NDArray[np.uint8] | bytes) -> bitarray:
-    buffer = packed if isinstance(packed, bytes) else memoryview(np.ascontiguousarray(packed))
+    buffer = packed if isinstance(packed, bytes) else np.ascontiguousarray(packed).data
     return bitarray(buffer=buffer, endian="little")

@@ -32,9 +32,11 @@ def bfloat16_bits(values: npt.NDArray[np.float32]) -> npt.NDArray[np.uint16]:
     rounded = ((bits + (((bits >> np.uint32(16)) & np.uint32(1)) + np.uint32(0x7FFF))) >> np.uint32(16)).astype(
         np.uint16
     )
-    return np.where(np.isnan(values), np.uint16(0x7FC0), rounded).reshape(values.shape)
+    out: npt.NDArray[np.uint16] = np.where(np.isnan(values), np.uint16(0x7FC0), rounded).reshape(values.shape)
+    return out
 
 
 def bfloat16_to_float32(bits: npt.NDArray[np.uint16]) -> npt.NDArray[np.float32]:
     """Return the float32 values of bfloat16 bits, exactly; the shape stays."""
-    return (bits.astype(np.uint32) << np.uint32(16)).view(np.float32)
+    values: npt.NDArray[np.float32] = (bits.astype(np.uint32) << np.uint32(16)).view(np.float32)
+    return values
