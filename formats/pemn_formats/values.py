@@ -32,7 +32,8 @@ def unit_values(distribution: str, seed: int, stream: int, start: int, count: in
     if distribution == "uniform":
         top = (words(seed, stream, start, count) >> np.uint32(8)).astype(np.int32)
         odd = (2 * top + (1 - (1 << 24))).astype(np.float32)
-        return np.multiply(odd, np.float32(2.0**-24))
+        uniform: npt.NDArray[np.float32] = odd * np.float32(2.0**-24)
+        return uniform
     if distribution == "normal":
         first = start // 4
         drawn = words(seed, stream, first, (start + count + 3) // 4 - first)

@@ -1,0 +1,29 @@
+"""The codecs of chunks, and the choice among them. A new one is a new file and a line in `CODECS`."""
+
+from __future__ import annotations
+
+from pemn_formats.codecs.base import Codec
+from pemn_formats.codecs.const import Const
+from pemn_formats.codecs.gap import Gap, GapInverted
+from pemn_formats.codecs.raw import Raw
+from pemn_formats.codecs.zstd import Zstd
+from pemn_formats.errors import FormatError
+
+__all__ = ["CODECS", "MASK_CODECS", "VALUE_CODECS", "Codec", "codec", "encode_smallest"]
+
+CODECS: tuple[Codec, ...] = (Raw(), Const(), Zstd(), Gap(), GapInverted())
+VALUE_CODECS = CODECS[:3]
+MASK_CODECS = CODECS
+
+
+def codec(codec_id: int) -> Codec:
+    """Return the codec with an id; raise `FormatError` for an unknown one."""
+    if not 0 <= codec_id < len(CODECS):
+        raise FormatError(f"unknown codec {codec_id}; this version knows 0 to {len(CODECS) - 1}")
+    return CODECS[codec_id]
+
+
+def encode_smallest(raw: bytes, candidates: tuple[Codec, ...]) -> tuple[Codec, bytes]:
+    """Return the codec with the shortest stored form, and that form; of equals, the one with the lowest id."""
+    written = [(candidate, stored) for candidate in candidates if (stored := candidate.encode(raw)) is not None]
+    return min(written, key=lambda pair: len(pair[1]))

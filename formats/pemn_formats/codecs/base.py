@@ -1,0 +1,27 @@
+"""What a codec is."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+__all__ = ["Codec"]
+
+
+class Codec(Protocol):
+    """One way to write a chunk of bytes down.
+
+    `encode` returns the stored bytes, or None when it cannot express the chunk. `decode` returns exactly `raw_length`
+    bytes for any stored bytes whatsoever or raises `FormatError`, and never allocates more than a small multiple of
+    `raw_length`. A codec has no state and no options: the same bytes always mean the same.
+    """
+
+    id: int
+    name: str
+
+    def encode(self, raw: bytes) -> bytes | None:
+        """Return the stored form of a chunk, or None."""
+        ...
+
+    def decode(self, stored: bytes, raw_length: int) -> bytes:
+        """Return the chunk; raise `FormatError` for anything that `encode` cannot have written."""
+        ...

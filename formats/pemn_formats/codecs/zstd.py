@@ -1,0 +1,50 @@
+"""`zstd`: the chunk as one Zstandard frame (RFC 8878) that declares its size."""
+
+from __future__ import annotations
+
+import zstandard
+
+from pemn_formats.errors import FormatError
+
+__all__ = ["Zstd", "compress", "decompress"]
+
+# Fast levels find fewer of the spurious matches that make independent bits larger; slow ones find real structure.
+_LEVELS = (1, 19)
+
+
+def compress(raw: bytes) -> bytes:
+    """Return the shortest of the frames that a few levels give; no checksum, no dictionary."""
+    frames = [zstandard.ZstdCompressor(level=level, write_checksum=False).compress(raw) for level in _LEVELS]
+    return min(frames, key=len)
+
+
+def decompress(stored: bytes, raw_length: int) -> bytes:
+    """Return the `raw_length` bytes of a frame; raise `FormatError` for any other frame.
+
+    The declared size is compared first, because the library allocates what the frame declares, whatever limit it gets.
+    """
+    try:
+        parameters = zstandard.get_frame_parameters(stored)
+        if parameters.content_size != raw_length or parameters.dict_id:
+            raise FormatError(f"a zstd frame declares {parameters.content_size} bytes, expected {raw_length}")
+        raw = zstandard.ZstdDecompressor(max_window_size=1 << 27).decompress(stored, raw_length, allow_extra_data=False)
+    except zstandard.ZstdError as error:
+        raise FormatError(f"a zstd frame does not decode: {error}") from None
+    if len(raw) != raw_length:
+        raise FormatError(f"a zstd frame gave {len(raw)} bytes, expected {raw_length}")
+    return raw
+
+
+class Zstd:
+    """Byte-oriented compression: what the residual and structured masks want."""
+
+    id = 2
+    name = "zstd"
+
+    def encode(self, raw: bytes) -> bytes | None:
+        """Return the frame."""
+        return compress(raw) if raw else None
+
+    def decode(self, stored: bytes, raw_length: int) -> bytes:
+        """Return the frame's content."""
+        return decompress(stored, raw_length)
