@@ -1,0 +1,125 @@
+"""How a model is masked, as data: what `mask_` takes and what a training run remembers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from pemn_compress.learners import LEARNERS
+from pemn_formats.content import ALPHABETS
+from pemn_formats.errors import PemnError
+from pemn_formats.philox import check_seed
+from pemn_formats.values import DISTRIBUTIONS
+
+__all__ = ["DEFAULT_VALUES", "MODES", "SCALES", "STORES", "STRATEGIES", "MaskConfig"]
+
+STRATEGIES = ("full", "one-layer", "mp", "rp")
+MODES = ("copy", "rand")
+SCALES = ("none", "tensor", "channel")
+STORES = ("seed", "vector")
+
+# About 100 values lose no accuracy, fewer do. A prime length keeps the rows of a tensor from repeating.
+DEFAULT_VALUES = 251
+_MAX_VALUES = 1 << 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskConfig:
+    """Options of `mask_`; every wrong value or combination raises `PemnError`.
+
+    strategy: `full` (each tensor its own values), `one-layer` (tensors of equal shape share), `mp` (all share the
+        values of the largest tensor), `rp` (all are filled from one short vector).
+    ratio, values: the length of the `rp` vector, as a part of the largest tensor in (0, 1] or as a number of values;
+        neither means 251 values.
+    mode: `rp` either tiles its vector (`copy`) or tiles and shuffles it once (`rand`).
+    distribution: `signed` (+1 or -1), `uniform` or `normal` values.
+    scale: `none` (the scale of the tensor that the values were drawn for, as in the paper), `tensor` (Kaiming's
+        standard deviation for each tensor) or `channel` (learned, one per index of dimension 0).
+    alphabet: a code keeps or hides a value (`keep`), keeps or negates it (`sign`), or does all three (`ternary`).
+    learner: `threshold` (score > 0, free density) or `topk` (the paper's edge-popup, fixed density).
+    density: fraction of codes that are not 0, in (0, 1): fixed for `topk`, the start of ternary masks for `threshold`.
+    seed: of the values and of the initial scores, an unsigned 64-bit integer.
+    store: what a saved file carries of the values, their `seed` or the `vector`.
+
+    >>> MaskConfig(strategy="rp", ratio=1e-3, seed=7).values is None
+    True
+    """
+
+    strategy: str = "full"
+    ratio: float | None = None
+    values: int | None = None
+    mode: str = "copy"
+    distribution: str = "signed"
+    scale: str = "tensor"
+    alphabet: str = "keep"
+    learner: str = "threshold"
+    density: float = 0.5
+    seed: int = 0
+    store: str = "seed"
+
+    def __post_init__(self) -> None:
+        for field, known in _CHOICES.items():
+            _check_choice(field, getattr(self, field), known)
+        self._check_vector()
+        density = self.density
+        if not _is_number(density) or not 0.0 < density < 1.0:
+            raise PemnError(f"density must lie between 0 and 1, both excluded, found {density!r}")
+        check_seed(self.seed)
+        LEARNERS[self.learner].check(self.alphabet, density)
+
+    def _check_vector(self) -> None:
+        if self.strategy != "rp":
+            for field, default in (("ratio", None), ("values", None), ("mode", "copy")):
+                if getattr(self, field) != default:
+                    raise PemnError(f"{field} belongs to strategy 'rp', found it with strategy {self.strategy!r}")
+            return
+        if self.ratio is not None and self.values is not None:
+            raise PemnError(f"give ratio or values, not both; found ratio {self.ratio} and values {self.values}")
+        if self.ratio is not None and (not _is_number(self.ratio) or not 0.0 < self.ratio <= 1.0):
+            raise PemnError(f"ratio must be greater than 0 and at most 1, found {self.ratio!r}")
+        values = self.values
+        if values is not None and (type(values) is not int or not 1 <= values <= _MAX_VALUES):
+            raise PemnError(f"values must be an integer from 1 to {_MAX_VALUES}, found {values!r}")
+
+    def vector_length(self, largest: int) -> int:
+        """Return the length of the `rp` vector of a model whose largest masked tensor has `largest` weights.
+
+        A ratio r gives int(largest * r) + 1, in Python's double arithmetic.
+        """
+        if self.ratio is not None:
+            return int(largest * self.ratio) + 1
+        return DEFAULT_VALUES if self.values is None else self.values
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the options as JSON-ready data."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, options: Mapping[str, Any]) -> MaskConfig:
+        """Return the configuration that `to_dict` gave; an unknown option raises `PemnError`."""
+        known = {field.name for field in fields(cls)}
+        unknown = sorted(set(options) - known)
+        if unknown:
+            raise PemnError(f"unknown mask option {unknown[0]!r}; known: {', '.join(sorted(known))}")
+        return cls(**options)
+
+
+_CHOICES = {
+    "strategy": STRATEGIES,
+    "mode": MODES,
+    "distribution": DISTRIBUTIONS,
+    "scale": SCALES,
+    "alphabet": ALPHABETS,
+    "learner": tuple(LEARNERS),
+    "store": STORES,
+}
+
+
+def _check_choice(field: str, found: object, known: tuple[str, ...]) -> None:
+    if found not in known:
+        raise PemnError(f"unknown {field} {found!r}; known: {', '.join(known)}")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,56 @@
+"""The contract of a learner: how scores become codes and how the gradient comes back to them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from pemn_formats.errors import PemnError
+
+__all__ = ["Learner"]
+
+
+@dataclass(frozen=True)
+class Learner(ABC):
+    """Turns the scores of one tensor into codes.
+
+    `alphabet` and `density` come from the configuration; `bound` is the half-width of the tensor's initial scores,
+    which are uniform in (-bound, bound). A learner holds no state: equal scores give equal codes on every device.
+
+    To add one, write a subclass in a file of its own and name it in `pemn_compress/learners/__init__.py`.
+    """
+
+    name: ClassVar[str]
+    alphabets: ClassVar[tuple[str, ...]] = ("keep", "sign", "ternary")
+
+    alphabet: str
+    density: float
+    bound: float
+
+    @classmethod
+    def check(cls, alphabet: str, density: float) -> None:
+        """Raise `PemnError` when this learner cannot learn such an alphabet at such a density."""
+        if alphabet not in cls.alphabets:
+            raise PemnError(f"learner {cls.name} knows the alphabets {', '.join(cls.alphabets)}, found {alphabet!r}")
+
+    @abstractmethod
+    def code(self, score: torch.Tensor) -> torch.Tensor:
+        """Return the codes of float32 scores, in their shape and on their device, without a gradient.
+
+        bool for `keep` and `sign` (True is code 1), int8 in -1, 0, 1 for `ternary`. Must be traceable by torch.compile:
+        no branch on the data.
+        """
+
+    def direction(self, score: torch.Tensor) -> torch.Tensor | None:
+        """Return d code / d score as the straight-through estimator takes it; None where it is 1 everywhere."""
+        return None
+
+    @abstractmethod
+    def probability(self, score: torch.Tensor, temperature: float) -> torch.Tensor:
+        """Return the relaxed probability, in (0, 1), that each code is not 0: what the rate term differentiates.
+
+        Raises `PemnError` when the learner fixes its density, so that no rate can be learned.
+        """
