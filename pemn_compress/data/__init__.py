@@ -1,0 +1,21 @@
+"""Images to learn from: data sets by name, read whole into memory, cut into training, validation and test."""
+
+from __future__ import annotations
+
+from pemn_compress.data.images import ImageSet, Splits
+from pemn_compress.data.load import data_names, load_data, load_test
+from pemn_compress.data.normalise import normalise
+from pemn_compress.data.spec import DataSpec, check_classes
+from pemn_compress.data.split import holdout
+
+__all__ = [
+    "DataSpec",
+    "ImageSet",
+    "Splits",
+    "check_classes",
+    "data_names",
+    "holdout",
+    "load_data",
+    "load_test",
+    "normalise",
+]
