@@ -1,0 +1,1 @@
+"""Training: a recipe, a loop, and a run folder that survives a kill."""

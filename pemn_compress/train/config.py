@@ -1,0 +1,144 @@
+"""The recipe of a training run: every number that changes what is learned."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+
+from pemn_formats.errors import PemnError
+from pemn_formats.philox import check_seed
+
+__all__ = ["AMP", "SCHEDULES", "SELECT_ON", "TrainConfig"]
+
+SCHEDULES = ("piecewise", "cosine")
+AMP = ("auto", "off", "bfloat16", "float16")
+SELECT_ON = ("validation", "test")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """How a model is trained; the optimizer is AdamW, the loss cross-entropy.
+
+    Attributes:
+        epochs: passes over the training images.
+        batch_size: images a step.
+        lr: the peak learning rate; `schedule` says how it gets there and away.
+        weight_decay: AdamW's, on scores and residual alike.
+        schedule: `piecewise` (linear to the peak at 40 % of the epochs, to a twentieth at 80 %, to 0) or `cosine`
+            (a short linear warm-up, then a half cosine to 0).
+        grad_clip: the largest norm of the gradient, or None.
+        label_smoothing: probability taken from the right class and spread over all.
+        amp: autocast; `auto` is float16 with loss scaling on CUDA and off elsewhere.
+        shift: move each image by up to this many pixels (edges reflected).
+        flip: mirror each image with probability one half.
+        crop_scale: crop a square of at least this fraction of the area and resize it; 1 is off.
+        randaugment_n: RandAugment operations an image; 0 is off.
+        randaugment_m: RandAugment magnitude, 0 to 30.
+        jitter: largest change of brightness, contrast and saturation.
+        erasing: probability that a rectangle of an image is erased.
+        seed: orders the images and augments them; the same seed gives the same run.
+        validation: fraction of the training images held out.
+        select_on: the split on which the best epoch is chosen; `test` is how the paper reports, and flatters.
+        workers: processes that augment; None chooses: none on the CPU, up to eight beside a GPU.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        channels_last: keep images and convolutions in channels-last memory.
+        compile: train through `torch.compile`.
+
+    Raises:
+        PemnError: a value is outside its range, or the combination makes no sense.
+    """
+
+    epochs: int = 30
+    batch_size: int = 128
+    lr: float = 0.02
+    weight_decay: float = 0.005
+    schedule: str = "cosine"
+    grad_clip: float | None = None
+    label_smoothing: float = 0.0
+    amp: str = "auto"
+    shift: int = 0
+    flip: bool = False
+    crop_scale: float = 1.0
+    randaugment_n: int = 0
+    randaugment_m: int = 9
+    jitter: float = 0.0
+    erasing: float = 0.0
+    seed: int = 0
+    validation: float = 0.1
+    select_on: str = "validation"
+    workers: int | None = None
+    device: str = "auto"
+    channels_last: bool = False
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        self._whole("epochs", 1)
+        self._whole("batch_size", 2)
+        self._number("lr", 0.0, above=True)
+        self._number("weight_decay", 0.0)
+        if self.grad_clip is not None:
+            self._number("grad_clip", 0.0, above=True)
+        self._number("label_smoothing", 0.0, 1.0, below=True)
+        self._choice("schedule", SCHEDULES)
+        self._choice("amp", AMP)
+        self._choice("select_on", SELECT_ON)
+        self._whole("shift", 0)
+        self._number("crop_scale", 0.0, 1.0, above=True)
+        self._whole("randaugment_n", 0)
+        self._whole("randaugment_m", 0, 30)
+        self._number("jitter", 0.0, 1.0)
+        self._number("erasing", 0.0, 1.0)
+        self._number("validation", 0.0, 1.0, below=True)
+        if self.workers is not None:
+            self._whole("workers", 0)
+        for name in ("flip", "channels_last", "compile"):
+            if not isinstance(getattr(self, name), bool):
+                raise PemnError(f"{name} must be true or false, found {getattr(self, name)!r}")
+        if not isinstance(self.device, str):
+            raise PemnError(f"device must be auto, cpu, cuda or cuda:N, found {self.device!r}")
+        check_seed(self.seed)
+        if self.validation == 0 and self.select_on == "validation":
+            raise PemnError(
+                "validation is 0, so no images are left to choose the best epoch on; "
+                "give a fraction such as 0.1, or select_on test"
+            )
+
+    @property
+    def augments_each_image(self) -> bool:
+        """Whether an option asks for more than the shift and flip that work on a whole batch at once."""
+        return self.crop_scale < 1 or self.randaugment_n > 0 or self.jitter > 0 or self.erasing > 0
+
+    def to_dict(self) -> dict[str, object]:
+        """The fields as JSON values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, object]) -> TrainConfig:
+        """The inverse of `to_dict`; raises `PemnError` for a field it does not know."""
+        known = {field.name for field in dataclasses.fields(cls)}
+        unknown = sorted(set(fields) - known)
+        if unknown:
+            raise PemnError(f"unknown training option {unknown[0]!r}; known are {', '.join(sorted(known))}")
+        return cls(**fields)  # type: ignore[arg-type]
+
+    def _whole(self, name: str, least: int, most: int | None = None) -> None:
+        value = getattr(self, name)
+        if type(value) is not int or value < least or (most is not None and value > most):
+            wanted = f"from {least} to {most}" if most is not None else f"of at least {least}"
+            raise PemnError(f"{name} must be a whole number {wanted}, found {value!r}")
+
+    def _number(
+        self, name: str, least: float, most: float = math.inf, *, above: bool = False, below: bool = False
+    ) -> None:
+        value = getattr(self, name)
+        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        if not number or value < least or value > most or (above and value == least) or (below and value == most):
+            low = f"above {least:g}" if above else f"of at least {least:g}"
+            high = "" if most == math.inf else f" and {'below' if below else 'at most'} {most:g}"
+            raise PemnError(f"{name} must be a number {low}{high}, found {value!r}")
+
+    def _choice(self, name: str, choices: tuple[str, ...]) -> None:
+        value = getattr(self, name)
+        if value not in choices:
+            raise PemnError(f"{name} must be one of {', '.join(choices)}, found {value!r}")

@@ -1,0 +1,46 @@
+"""What a run ran on: versions, and the state of the code around it."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from pathlib import Path
+
+import numpy
+import torch
+import torchvision
+
+from pemn_formats.version import __version__
+
+__all__ = ["git_state", "versions"]
+
+
+def versions() -> dict[str, str | int | None]:
+    """The versions that decide whether a run can be repeated bit for bit, and the number of threads."""
+    return {
+        "pemn-compress": __version__,
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "torchvision": str(torchvision.__version__),
+        "numpy": numpy.__version__,
+        "cuda": torch.version.cuda,
+        "platform": platform.machine(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def git_state(folder: Path) -> dict[str, str | bool] | None:
+    """The commit checked out at `folder` and whether tracked files differ from it; None outside a repository."""
+    commit = _git(folder, "rev-parse", "HEAD")
+    changes = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    if not commit or changes is None:
+        return None
+    return {"commit": commit.strip(), "dirty": bool(changes.strip())}
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout if done.returncode == 0 else None

@@ -1,0 +1,71 @@
+"""How well a model does on a set of images."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import nn
+
+from pemn_compress.data import DataSpec, ImageSet, normalise
+from pemn_formats.errors import PemnError
+
+__all__ = ["Evaluation", "evaluate"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """Accuracy in percent, mean cross-entropy in nats, and the counts behind them."""
+
+    accuracy: float
+    loss: float
+    correct: int
+    count: int
+
+    def to_dict(self) -> dict[str, float | int]:
+        """The fields as JSON values."""
+        return dataclasses.asdict(self)
+
+
+@torch.inference_mode()
+def evaluate(
+    model: nn.Module, images: ImageSet, spec: DataSpec, *, device: torch.device | str = "cpu", batch_size: int = 512
+) -> Evaluation:
+    """Classify `images` in float32, without augmentation; the model is left in the mode it was in.
+
+    Args:
+        model: already on `device`; maps (n, channels, height, width) to (n, classes).
+        images: uint8 pixels and int64 labels.
+        spec: their normalisation and number of classes.
+        device: where the model is.
+        batch_size: images at a time.
+
+    Raises:
+        PemnError: there are no images, or the model's output is not (n, classes).
+    """
+    place = torch.device(device)
+    if not len(images):
+        raise PemnError("there are no images to evaluate on")
+    loss = torch.zeros((), dtype=torch.float64, device=place)
+    correct = torch.zeros((), dtype=torch.int64, device=place)
+    was_training = model.training
+    model.eval()
+    try:
+        for start in range(0, len(images), batch_size):
+            part = slice(start, start + batch_size)
+            target = images.labels[part].to(place)
+            output = model(normalise(images.images[part].to(place), spec))
+            check_output(output, len(target), spec.classes)
+            loss += nn.functional.cross_entropy(output.float(), target, reduction="sum").double()
+            correct += (output.argmax(1) == target).sum()
+    finally:
+        model.train(was_training)
+    hits = int(correct)
+    return Evaluation(100 * hits / len(images), float(loss) / len(images), hits, len(images))
+
+
+def check_output(output: object, count: int, classes: int) -> None:
+    """Raise `PemnError` unless `output` holds one number for each image and class."""
+    if not isinstance(output, torch.Tensor) or output.shape != (count, classes):
+        found = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
+        raise PemnError(f"the model returns {found} for {count} images; expected ({count}, {classes}), one a class")

@@ -1,0 +1,110 @@
+"""A training run from its options to its result."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+
+from torch import nn
+
+from pemn_compress.data import Splits, load_data
+from pemn_compress.train.building import build_model
+from pemn_compress.train.device import resolve_device
+from pemn_compress.train.environment import git_state, versions
+from pemn_compress.train.loop import fit
+from pemn_compress.train.progress import Progress
+from pemn_compress.train.reserve import release, reserve
+from pemn_compress.train.result import FitResult
+from pemn_compress.train.run import RUNS, RunFolder
+from pemn_compress.train.run_config import RunConfig
+from pemn_compress.train.subset import stratified_subset
+
+__all__ = ["Job", "resume", "start"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A run that is ready to train: its folder, images and model."""
+
+    run: RunFolder
+    options: RunConfig
+    splits: Splits
+    model: nn.Module
+    resumed: bool
+
+    def train(self, progress: Progress | None = None) -> FitResult:
+        """Train to the end from the newest checkpoint, if there is one; the model is left with its best weights."""
+        return fit(self.model, self.splits, self.options.train, run=self.run, resume=self.resumed, progress=progress)
+
+
+def start(
+    options: RunConfig, *, runs: str | os.PathLike[str] = RUNS, name: str | None = None, force: bool = False
+) -> Job:
+    """Claim a run folder, load the data and build the model; nothing of it stays behind when that fails.
+
+    Args:
+        options: everything that was asked for.
+        runs: the folder of runs.
+        name: the run's name; None derives one from the options.
+        force: replace a run of that name.
+
+    Raises:
+        PemnError: the folder, the data, the model or the device cannot be had.
+    """
+    resolve_device(options.train.device)
+    folder = reserve(runs, name, _stem(options), force=force)
+    try:
+        splits = _load(options)
+        described = splits.spec.to_input()
+        model = build_model(options, described)
+        run = RunFolder.create(
+            folder,
+            {
+                "format": 1,
+                "options": options.to_dict(),
+                "input": described,
+                "versions": versions(),
+                "device": str(resolve_device(options.train.device)),
+                "code": git_state(Path.cwd()),
+            },
+        )
+    except BaseException:
+        release(folder)
+        raise
+    return Job(run, options, splits, model, resumed=False)
+
+
+def resume(run: RunFolder, options: RunConfig | None = None) -> Job:
+    """Make an unfinished run ready to go on; `options` may differ from the run's where the result does not.
+
+    Raises:
+        PemnError: the data, the model or the device cannot be had.
+    """
+    chosen = options or run.options
+    resolve_device(chosen.train.device)
+    return Job(run, chosen, _load(chosen), build_model(chosen, run.input), resumed=True)
+
+
+def _load(options: RunConfig) -> Splits:
+    splits = load_data(
+        options.data,
+        root=options.data_root,
+        validation=options.train.validation,
+        seed=options.train.seed,
+        size=options.size,
+        skip_corrupt=options.skip_corrupt,
+    )
+    if options.limit_train is None:
+        return splits
+    fewer = stratified_subset(splits.train, options.limit_train, options.train.seed)
+    return dataclasses.replace(splits, train=fewer)
+
+
+def _stem(options: RunConfig) -> str:
+    """A folder name such as `digits-mlp-rp-0`."""
+    data = Path(options.data.partition(":")[2]).name or "folder" if ":" in options.data else options.data
+    model = options.model.replace(":", ".").rpartition(".")[2]
+    strategy = options.mask.strategy if options.mask else "dense"
+    parts = (data, model, strategy, str(options.train.seed))
+    return "-".join("".join(c if c.isalnum() or c in "._-" else "_" for c in part).lstrip(".") for part in parts)

@@ -1,0 +1,252 @@
+"""The training loop: AdamW on scores and residual, a checkpoint an epoch, the best epoch on held-out images."""
+
+from __future__ import annotations
+
+import copy
+import time
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pemn_compress.data import ImageSet, Splits
+from pemn_compress.train.batches import TrainBatches
+from pemn_compress.train.check_model import check_model
+from pemn_compress.train.config import TrainConfig
+from pemn_compress.train.device import resolve_device
+from pemn_compress.train.evaluate import Evaluation, evaluate
+from pemn_compress.train.optimizer import build_optimizer
+from pemn_compress.train.precision import Precision
+from pemn_compress.train.progress import EpochReport, Progress, StepReport
+from pemn_compress.train.result import FitResult
+from pemn_compress.train.run import RunFolder
+from pemn_compress.train.schedule import learning_rate
+from pemn_compress.train.size_estimate import count_masks, estimate_bytes
+from pemn_formats.errors import PemnError
+from pemn_formats.philox import words
+
+__all__ = ["FitResult", "fit"]
+
+_REPORT_EVERY = 20
+_RANDOM_STREAM = 1 << 37  # of the run's seed: what dropout and the like draw from, one word an epoch
+
+
+def fit(
+    model: nn.Module,
+    splits: Splits,
+    config: TrainConfig | None = None,
+    *,
+    run: RunFolder | None = None,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> FitResult:
+    """Train a masked or a dense model in place and leave it, on the run's device, with the weights of its best epoch.
+
+    The best epoch has the highest accuracy on the split that `config.select_on` names, then the lowest loss, then the
+    lowest number. The test images are looked at once, at the end, unless that split is theirs. On the CPU with the same
+    number of threads, equal arguments give equal bits, and a resumed run gives those of an uninterrupted one: all that
+    is random is a function of the seed and the epoch, so a checkpoint needs no generator's state.
+
+    Args:
+        model: maps (n, channels, height, width) to (n, classes).
+        splits: the images.
+        config: the recipe; None is `TrainConfig()`.
+        run: where to keep metrics, checkpoints and the result; None keeps nothing on disk.
+        resume: go on from the newest checkpoint of `run`.
+        progress: receives reports.
+
+    Raises:
+        PemnError: the model does not fit the data, the loss stops being a number, or a file cannot be written.
+    """
+    training = _Training(model, splits, config or TrainConfig(), run, progress or Progress())
+    if resume:
+        training.restore()
+    while training.finished < training.config.epochs:
+        training.one_epoch()
+    return training.conclude()
+
+
+class _Training:
+    """The moving parts of `fit`; `finished` counts whole epochs."""
+
+    def __init__(
+        self, model: nn.Module, splits: Splits, config: TrainConfig, run: RunFolder | None, progress: Progress
+    ) -> None:
+        self.config, self.splits, self.run, self.progress = config, splits, run, progress
+        self.device = resolve_device(config.device)
+        self.model = model.to(self.device)
+        if config.channels_last:
+            self.model = self.model.to(memory_format=torch.channels_last)
+        self.batches = TrainBatches(splits.train, splits.spec, config, self.device)
+        self.optimizer = build_optimizer(model, config)
+        self.precision = Precision(config.amp, self.device)
+        self.forward = torch.compile(model) if config.compile else model
+        self.finished = 0
+        self.seconds = 0.0
+        self.best: dict[str, Any] = {}
+        check_model(self.model, splits.spec, self.device)
+
+    def one_epoch(self) -> None:
+        began = time.perf_counter()
+        loss, accuracy, rate = self._train(self.finished)
+        trained = time.perf_counter() - began
+        held_out = {split: self._evaluate(split) for split in self._watched()}
+        masks = count_masks(self.model)
+        size = estimate_bytes(self.model, masks)
+        kept = sum(mask.nonzero for mask in masks) / sum(mask.count for mask in masks) if masks else None
+        self.finished += 1
+        best = self._is_best(held_out[self.config.select_on])
+        if best:
+            self.best = {
+                "epoch": self.finished,
+                "model": _on_cpu(self.model.state_dict()),
+                "evaluations": {split: result.to_dict() for split, result in held_out.items()},
+                "density": kept,
+                "bytes": size,
+            }
+        self.seconds += time.perf_counter() - began
+        validation, test = held_out.get("validation"), held_out.get("test")
+        report = EpochReport(
+            epoch=self.finished,
+            train_loss=loss,
+            train_accuracy=accuracy,
+            validation_loss=validation.loss if validation else None,
+            validation_accuracy=validation.accuracy if validation else None,
+            test_loss=test.loss if test else None,
+            test_accuracy=test.accuracy if test else None,
+            lr=rate,
+            density=kept,
+            densities={mask.name: mask.density for mask in masks},
+            estimated_bytes=size,
+            images_per_second=self.batches.images / trained,
+            seconds=time.perf_counter() - began,
+            best=best,
+        )
+        self._keep(report)
+        self.progress.epoch(report)
+
+    def restore(self) -> None:
+        """Continue after the newest whole checkpoint of the run; without one, begin."""
+        if self.run is None:
+            raise PemnError("resume needs a run folder; give fit a run")
+        state = self.run.newest_checkpoint(self.progress.note)
+        if state is None:
+            return
+        try:
+            self.model.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.precision.load_state_dict(state["precision"])
+        except (RuntimeError, ValueError, KeyError) as error:
+            detail = " ".join(str(error).split())
+            raise PemnError(f"the checkpoint of {self.run.path} does not fit the model: {detail}") from None
+        self.finished, self.seconds, self.best = state["epoch"], state["seconds"], state["best"]
+        self.run.save_best(self.best)
+        self.run.keep_metrics(self.finished)
+
+    def conclude(self) -> FitResult:
+        """Go back to the best epoch, look at the test images, and write the result."""
+        self.model.load_state_dict(self.best["model"])
+        chosen = {split: Evaluation(**found) for split, found in self.best["evaluations"].items()}
+        result = FitResult(
+            epochs=self.finished,
+            best_epoch=self.best["epoch"],
+            selected_on=self.config.select_on,
+            validation=chosen.get("validation"),
+            test=chosen["test"] if "test" in chosen else self._evaluate("test"),
+            density=self.best["density"],
+            estimated_bytes=self.best["bytes"],
+            seconds=self.seconds,
+        )
+        if self.run is not None:
+            self.run.write_result(result.to_dict())
+        return result
+
+    def _train(self, epoch: int) -> tuple[float, float, float]:
+        """One pass over the images; mean loss, accuracy in percent and the last rate."""
+        on_gpu = [self.device.index or 0] if self.device.type == "cuda" else []
+        self.model.train()
+        losses: list[Tensor] = []
+        correct = torch.zeros((), dtype=torch.int64, device=self.device)
+        seen, rate, began = 0, 0.0, time.perf_counter()
+        with torch.random.fork_rng(devices=on_gpu):
+            torch.manual_seed(int(words(self.config.seed, _RANDOM_STREAM, epoch, 1)[0]))
+            for step, (images, labels) in enumerate(self.batches.epoch(epoch)):
+                rate = self._set_rate(epoch * self.batches.steps + step)
+                loss, output = self._step(images, labels)
+                losses.append(loss)
+                correct += (output.argmax(1) == labels).sum()
+                seen += len(labels)
+                if (step + 1) % _REPORT_EVERY == 0 or step + 1 == self.batches.steps:
+                    recent = self._check(losses, epoch, step)
+                    speed = seen / (time.perf_counter() - began)
+                    self.progress.step(
+                        StepReport(epoch + 1, self.config.epochs, step + 1, self.batches.steps, recent, speed)
+                    )
+        return float(torch.stack(losses).double().mean()), 100 * int(correct) / seen, rate
+
+    def _step(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        if self.config.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
+        self.optimizer.zero_grad(set_to_none=True)
+        with self.precision.autocast():
+            output = self.forward(images)
+            loss = nn.functional.cross_entropy(output, labels, label_smoothing=self.config.label_smoothing)
+        self.precision.step(loss, self.optimizer, self.config.grad_clip)
+        return loss.detach(), output.detach()
+
+    def _set_rate(self, step: int) -> float:
+        rate = learning_rate(self.config.schedule, self.config.lr, step, self.batches.steps, self.config.epochs)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        return rate
+
+    def _check(self, losses: list[Tensor], epoch: int, step: int) -> float:
+        """The mean of the recent losses; raise `PemnError` when one of them is no number."""
+        first = max(0, len(losses) - _REPORT_EVERY)
+        recent = torch.stack(losses[first:])
+        bad = torch.nonzero(~recent.isfinite()).flatten()
+        if len(bad):
+            where = f"epoch {epoch + 1}, step {first + int(bad[0]) + 1} of {self.batches.steps}"
+            kept = f"; the state after epoch {epoch} is kept in {self.run.path}" if self.run and epoch else ""
+            raise PemnError(
+                f"the loss became {float(recent[bad[0]])} in {where}; lower the learning rate "
+                f"(now {self.config.lr:g}) or clip the gradient (--grad-clip 1){kept}"
+            )
+        return float(recent.mean())
+
+    def _watched(self) -> tuple[str, ...]:
+        has_validation = len(self.splits.validation) > 0
+        if self.config.select_on == "validation" and not has_validation:
+            raise PemnError("no validation images to choose the best epoch on; hold some out or select on test")
+        needed = {"validation": has_validation, "test": self.config.select_on == "test"}
+        return tuple(split for split, wanted in needed.items() if wanted)
+
+    def _evaluate(self, split: str) -> Evaluation:
+        images: ImageSet = getattr(self.splits, split)
+        return evaluate(self.model, images, self.splits.spec, device=self.device)
+
+    def _is_best(self, found: Evaluation) -> bool:
+        if not self.best:
+            return True
+        record = self.best["evaluations"][self.config.select_on]
+        return (found.accuracy, -found.loss) > (record["accuracy"], -record["loss"])
+
+    def _keep(self, report: EpochReport) -> None:
+        if self.run is None:
+            return
+        if report.best:
+            self.run.save_best(self.best)
+        state = {
+            "epoch": self.finished,
+            "seconds": self.seconds,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "precision": self.precision.state_dict(),
+            "best": self.best,
+        }
+        self.run.save_checkpoint(state, self.finished)
+        self.run.add_metrics(report.to_dict())
+
+
+def _on_cpu(state: dict[str, Any]) -> dict[str, Any]:
+    return {name: copy.deepcopy(value.detach()).cpu() for name, value in state.items()}

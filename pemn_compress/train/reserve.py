@@ -1,0 +1,74 @@
+"""Claim a folder for a new run before any work is done."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+
+from pemn_compress.train.run import CONFIG
+from pemn_formats.errors import PemnError
+
+__all__ = ["release", "reserve"]
+
+
+def reserve(runs: str | os.PathLike[str], name: str | None, stem: str, *, force: bool = False) -> Path:
+    """Make an empty folder for a new run and check that files can be written there, before any work is done.
+
+    Args:
+        runs: the folder of runs, made if it is missing.
+        name: the run's name; None takes `stem`, or `stem-2`, `stem-3`, ... if that is taken.
+        stem: what a run of these options is called.
+        force: allow a run of that name; it is dropped when the new one starts.
+
+    Raises:
+        PemnError: the name is no plain name, the folder exists, is no run, or cannot be written.
+    """
+    parent = Path(runs)
+    if name is not None and (name in ("", ".", "..") or "/" in name or "\0" in name):
+        raise PemnError(
+            f"run name {name!r} is not a plain folder name; the folder that holds runs is set by --runs-dir"
+        )
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        folder = _claim(parent, stem) if name is None else parent / name
+        if name is not None:
+            _claim_named(folder, force)
+        with tempfile.NamedTemporaryFile(prefix=".probe-", dir=folder):
+            pass
+    except OSError as error:
+        raise PemnError(f"the run folder {error.filename or parent} cannot be written: {error.strerror}") from None
+    return folder
+
+
+def release(folder: Path) -> None:
+    """Remove a reserved folder in which no run was started."""
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+
+
+def _claim(parent: Path, stem: str) -> Path:
+    number = 1
+    while True:
+        folder = parent / (stem if number == 1 else f"{stem}-{number}")
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            number += 1
+        else:
+            return folder
+
+
+def _claim_named(folder: Path, force: bool) -> None:
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        if not folder.is_dir():
+            raise PemnError(f"{folder} exists and is no folder; choose another --run") from None
+        if not any(folder.iterdir()):
+            return
+        if not (folder / CONFIG).is_file():
+            raise PemnError(f"{folder} exists and is no training run; choose another --run") from None
+        if not force:
+            raise PemnError(f"the run {folder} exists; go on with --resume {folder}, or drop it with --force") from None

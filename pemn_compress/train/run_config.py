@@ -1,0 +1,92 @@
+"""Everything that a training run was asked for: data, model, masks and recipe."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from pemn_compress.config import MaskConfig
+from pemn_compress.train.config import TrainConfig
+from pemn_formats.errors import PemnError
+
+__all__ = ["RunConfig"]
+
+_MASK = tuple(field.name for field in dataclasses.fields(MaskConfig))
+_TRAIN = tuple(field.name for field in dataclasses.fields(TrainConfig))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """The options of `pemn-compress train`.
+
+    Attributes:
+        data: a data set's name, or `folder:PATH`.
+        data_root: where data sets are kept, or None for the usual place.
+        size: side of the images; None keeps the data set's own.
+        skip_corrupt: pass over images that cannot be read.
+        limit_train: train on this many of the training images, chosen by class and seed; None is all.
+        model: a registered name, `torchvision.NAME` or `package.module:factory`.
+        model_args: the model's arguments.
+        mask: how the model is masked; None trains it dense.
+        train: the recipe.
+    """
+
+    data: str = "digits"
+    data_root: str | None = None
+    size: int | None = None
+    skip_corrupt: bool = False
+    limit_train: int | None = None
+    model: str = "mlp"
+    model_args: Mapping[str, int | bool | str] = dataclasses.field(default_factory=dict)
+    mask: MaskConfig | None = dataclasses.field(default_factory=MaskConfig)
+    train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
+
+    def __post_init__(self) -> None:
+        for name, least in (("size", 1), ("limit_train", 2)):
+            value = getattr(self, name)
+            if value is not None and (type(value) is not int or value < least):
+                raise PemnError(f"{name} must be a whole number of at least {least}, found {value!r}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The options as nested JSON values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> RunConfig:
+        """The inverse of `to_dict`; raises `PemnError` when `fields` is anything else."""
+        known = {field.name for field in dataclasses.fields(cls)}
+        if set(fields) != known or not isinstance(fields["train"], Mapping):
+            raise PemnError(f"these are no options of a run: found {', '.join(map(str, fields))}")
+        mask = fields["mask"]
+        parts = {"train": TrainConfig.from_dict(fields["train"]), "mask": mask and MaskConfig.from_dict(mask)}
+        return cls(**{**fields, **parts})
+
+    def to_options(self) -> dict[str, Any]:
+        """The options as one flat mapping, keyed by their names on the command line with underscores.
+
+        A dense run has `regular` true and no option of masks.
+        """
+        flat = self.to_dict()
+        mask, train = flat.pop("mask"), flat.pop("train")
+        return {**flat, **train, **(mask or {}), "regular": mask is None}
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> RunConfig:
+        """The inverse of `to_options`; missing options take their defaults, `seed` goes to masks and recipe alike.
+
+        Raises:
+            PemnError: an option is unknown, wrong, or one of masks on a `regular` run.
+        """
+        rest = dict(options)
+        regular = rest.pop("regular", False)
+        train = TrainConfig(**{name: rest[name] for name in _TRAIN if name in rest})
+        mask = {name: rest[name] for name in _MASK if name in rest}
+        own = {name: value for name, value in rest.items() if name not in _MASK and name not in _TRAIN}
+        unknown = sorted(set(own) - {field.name for field in dataclasses.fields(cls)})
+        if unknown:
+            raise PemnError(f"unknown option {unknown[0]!r} of a run")
+        if regular and set(mask) - {"seed"}:
+            name = sorted(set(mask) - {"seed"})[0]
+            raise PemnError(f"{name} is an option of masks, and a regular run has none; leave one of them out")
+        return cls(**own, mask=None if regular else MaskConfig(**mask), train=train)

@@ -1,0 +1,91 @@
+"""How large an export would be, foreseen from a model in training."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from pemn_compress.masking import masked_weights
+
+__all__ = ["MaskCount", "count_masks", "estimate_bytes", "mask_bits"]
+
+_HEADER = 400
+_PER_TENSOR = 45
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskCount:
+    """What the codes of one masked tensor add up to; `negative` is 0 except for ternary codes."""
+
+    name: str
+    count: int
+    nonzero: int
+    negative: int
+
+    @property
+    def density(self) -> float:
+        """The fraction of codes that are not 0 (for `sign`: that are +)."""
+        return self.nonzero / self.count
+
+
+@torch.no_grad()
+def count_masks(model: nn.Module) -> list[MaskCount]:
+    """Count the codes of every masked tensor."""
+    counts = []
+    for name, weight, score in masked_weights(model):
+        code = weight.code(score)
+        counts.append(MaskCount(name, code.numel(), int(code.count_nonzero()), int((code < 0).sum())))
+    return counts
+
+
+def mask_bits(count: MaskCount) -> float:
+    """The Shannon bound of one mask as independent codes of its own frequencies, in bits."""
+    return _entropy(count.nonzero, count.count) + _entropy(count.negative, count.nonzero)
+
+
+def estimate_bytes(model: nn.Module, masks: Sequence[MaskCount]) -> int:
+    """Bytes of the `.pemn` file, within about a tenth: masks at their Shannon bound, residual in float16, header.
+
+    BatchNorm counts as folded, two numbers a channel. Without masks: the bytes of a dense float32 checkpoint.
+    """
+    if not masks:
+        return sum(value.numel() * value.element_size() for value in model.state_dict().values())
+    bits = sum(math.ceil(mask_bits(mask) / 8) for mask in masks)
+    scores = {id(score) for _, _, score in masked_weights(model)}
+    values, entries = _residual(model, scores)
+    return bits + 2 * values + 4 * _vector_values(model) + _HEADER + _PER_TENSOR * (len(masks) + entries)
+
+
+def _entropy(part: int, whole: int) -> float:
+    """Bits of `whole` symbols of which `part` are of one kind."""
+    if part in (0, whole):
+        return 0.0
+    p = part / whole
+    return -whole * (p * math.log2(p) + (1 - p) * math.log2(1 - p))
+
+
+def _residual(model: nn.Module, scores: set[int]) -> tuple[int, int]:
+    """Values stored densely, and in how many entries."""
+    sizes = []
+    for module in model.modules():
+        if isinstance(module, _BatchNorm) and module.running_mean is not None:
+            sizes.append(2 * module.num_features)
+            continue
+        sizes += [value.numel() for value in module.parameters(recurse=False) if id(value) not in scores]
+        saved = module.state_dict(keep_vars=True)
+        sizes += [value.numel() for name, value in module.named_buffers(recurse=False) if name in saved]
+    return sum(sizes), len(sizes)
+
+
+def _vector_values(model: nn.Module) -> int:
+    """Values of the prototypes that the file carries; 0 when it carries a seed."""
+    used: dict[int, int] = {}
+    for _, weight, _ in masked_weights(model):
+        if weight.config.store == "vector":
+            used[weight.fill.prototype] = weight.plan.prototypes[weight.fill.prototype].length
+    return sum(used.values())
