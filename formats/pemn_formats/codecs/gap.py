@@ -1,4 +1,4 @@
-"""`gap`: the run of zeros before each one, a byte each, then Zstandard: for sparse masks, and for dense ones inverted."""
+"""`gap`: the run of zeros before each one, a byte each, then Zstandard; inverted for masks with more ones."""
 
 from __future__ import annotations
 

@@ -1,0 +1,45 @@
+"""JSON in the one form that a manifest may have: sorted keys, no spaces, ASCII, no floats."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NoReturn
+
+from pemn_formats.errors import FormatError
+
+__all__ = ["dump", "parse"]
+
+
+def dump(value: Any) -> bytes:
+    """Return the canonical bytes of a value made of dicts, lists, strings, integers, booleans and None."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode("ascii")
+
+
+def parse(raw: bytes) -> Any:
+    """Return the value of canonical bytes; raise `FormatError` for any other bytes, duplicate keys and floats."""
+    try:
+        value = json.loads(
+            raw.decode("ascii"), object_pairs_hook=_unique, parse_float=_no_float, parse_constant=_no_float
+        )
+        again = dump(value)
+    except FormatError:
+        raise
+    except (ValueError, RecursionError) as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())[:120]
+        raise FormatError(f"the manifest is not JSON: {reason}") from None
+    if again != raw:
+        raise FormatError("the manifest is not canonical JSON (sorted keys, no spaces, ASCII)")
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in out:
+            raise FormatError(f"the manifest has the key {key[:60]!a} twice")
+        out[key] = value
+    return out
+
+
+def _no_float(text: str) -> NoReturn:
+    raise FormatError(f"the manifest holds the number {text[:40]}; only integers are allowed")

@@ -1,0 +1,202 @@
+"""From a file to `Content`: the one check path that everything reads through."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from pemn_formats import manifest_reader
+from pemn_formats.bits import pad_is_zero, popcount
+from pemn_formats.codecs.zstd import decompress
+from pemn_formats.content import DTYPES, Content, MaskedSpec, MaskedTensor, Prototype, ResidualSpec, ResidualTensor
+from pemn_formats.errors import FormatError, PemnError
+from pemn_formats.identity import identity
+from pemn_formats.ledger import Ledger, ledger_of
+from pemn_formats.limits import CHUNK_BYTES, DEFAULT_MEMORY_BUDGET
+from pemn_formats.manifest import Manifest, to_json
+from pemn_formats.names import shown
+from pemn_formats.prelude import CHUNK_ROW, DIGEST_BYTES, PRELUDE_BYTES, Chunk, Prelude
+from pemn_formats.sections import SECTIONS, sections
+from pemn_formats.source import Readable, Source
+
+__all__ = ["Reader", "read"]
+
+Spec = TypeVar("Spec", MaskedSpec, ResidualSpec)
+
+
+def read(origin: Readable, *, memory_budget: int = DEFAULT_MEMORY_BUDGET) -> Content:
+    """Return the whole content of a `.pemn` file, file object or byte string, every digest checked.
+
+    Raises `FormatError` for anything but a sound file, `PemnError` for one that cannot be opened.
+    """
+    with Reader.open(origin, memory_budget=memory_budget) as reader:
+        return reader.content()
+
+
+class Reader:
+    """An open `.pemn` file whose header has been checked; tensors are decoded when they are asked for.
+
+    `masked` and `residual` decode only the chunks they need and check those chunks' CRC-32; `content` and
+    `verify_payload` read everything and check the payload's SHA-256 as well.
+    """
+
+    def __init__(self, source: Source, memory_budget: int) -> None:
+        self._source = source
+        self.prelude = Prelude.unpack(source.read(0, min(PRELUDE_BYTES, source.size)), source.size)
+        header = source.read(0, self.prelude.header_bytes)
+        seal_at, table_at = PRELUDE_BYTES - DIGEST_BYTES, PRELUDE_BYTES + self.prelude.manifest_stored
+        if hashlib.sha256(header[:seal_at] + header[PRELUDE_BYTES:]).digest() != header[seal_at:PRELUDE_BYTES]:
+            source.check_unchanged()
+            raise FormatError("the header is damaged: its SHA-256 differs")
+        self.manifest: Manifest = manifest_reader.parse(_manifest_json(self.prelude, header[PRELUDE_BYTES:table_at]))
+        needed = self.manifest.prototype_bytes + self.manifest.mask_bytes + self.manifest.residual_bytes
+        if needed > memory_budget:
+            raise FormatError(f"the file decodes to {needed} bytes, over the memory budget of {memory_budget}")
+        rows = [Chunk(*row) for row in CHUNK_ROW.iter_unpack(header[table_at:])]
+        self._sections = sections(self.prelude, self.manifest, rows, source)
+        self._prototypes, self._masks, self._residual = self._sections
+        self._masked_at = {
+            spec.name: (spec, at) for spec, at in _placed(self.manifest.masked, lambda spec: spec.mask_bytes)
+        }
+        self._residual_at = {
+            (spec.kind, spec.name): (spec, at)
+            for spec, at in _placed(self.manifest.residual, lambda spec: spec.stored_bytes)
+        }
+
+    @classmethod
+    def open(cls, origin: Readable, *, memory_budget: int = DEFAULT_MEMORY_BUDGET) -> Reader:
+        """Open a path, bytes, or a seekable binary file object and check its header.
+
+        `memory_budget` bounds the decoded streams in bytes. Raises `FormatError` or `PemnError`.
+        """
+        source = Source(origin)
+        try:
+            return cls(source, memory_budget)
+        except BaseException:
+            source.close()
+            raise
+
+    def close(self) -> None:
+        """Release the file."""
+        self._source.close()
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def content(self) -> Content:
+        """Return everything, decoded and checked."""
+        self.verify_payload()
+        masks, residual = (memoryview(b"".join(section.chunks())) for section in (self._masks, self._residual))
+        manifest = self.manifest
+        return Content(
+            seed=manifest.seed,
+            prototypes=self.prototypes(),
+            masked=tuple(_masked(spec, masks[at : at + spec.mask_bytes]) for spec, at in self._masked_at.values()),
+            residual=tuple(
+                _dense(spec, residual[at : at + spec.stored_bytes]) for spec, at in self._residual_at.values()
+            ),
+            architecture=manifest.architecture,
+            input=manifest.input,
+            aliases=manifest.aliases,
+            extra=manifest.extra,
+        )
+
+    def masked(self, name: str) -> MaskedTensor:
+        """Return one masked tensor, decoding only the chunks that hold it. Raises `PemnError` for an unknown name."""
+        if name not in self._masked_at:
+            raise PemnError(f"the file holds no masked tensor {shown(name)}")
+        spec, at = self._masked_at[name]
+        return _masked(spec, self._masks.range(at, spec.mask_bytes))
+
+    def residual(self, name: str, kind: str = "dense") -> ResidualTensor:
+        """Return one residual entry, decoding only the chunks that hold it. Raises `PemnError` for an unknown name."""
+        if (kind, name) not in self._residual_at:
+            raise PemnError(f"the file holds no residual entry {shown(name)} of kind {kind}")
+        spec, at = self._residual_at[kind, name]
+        return _dense(spec, self._residual.range(at, spec.stored_bytes))
+
+    def prototypes(self) -> tuple[Prototype, ...]:
+        """Return the prototypes, with the values of the explicit ones."""
+        out, at = [], 0
+        for index, each in enumerate(self.manifest.prototypes):
+            if each.seeded:
+                out.append(each)
+                continue
+            values = _values(self._prototypes.range(at, each.stored_bytes), each.source, f"prototype {index}")
+            if not np.isfinite(values).all():
+                raise FormatError(f"prototype {index} holds values that are not finite")
+            out.append(Prototype(each.length, each.source, values))
+            at += each.stored_bytes
+        return tuple(out)
+
+    def verify_payload(self) -> None:
+        """Check the SHA-256 over all sections; raise `FormatError` naming the damaged part if it differs."""
+        digest = hashlib.sha256()
+        for at in range(self.prelude.header_bytes, self.prelude.file_bytes, CHUNK_BYTES):
+            digest.update(self._source.read(at, min(CHUNK_BYTES, self.prelude.file_bytes - at)))
+        if digest.digest() != self.prelude.payload_sha256:
+            self._source.check_unchanged()
+            for section in self._sections:
+                section.check_stored()
+            raise FormatError("the payload is damaged: its SHA-256 differs")
+
+    def content_id(self) -> str:
+        """Return the identity of the content (`pemn_formats.identity`), decoding everything chunk by chunk."""
+        return identity(to_json(self.manifest, extra=False), *(section.chunks() for section in self._sections))
+
+    def codecs(self) -> dict[str, dict[str, int]]:
+        """Return how many chunks of each section each codec wrote."""
+        return {name: section.codecs() for name, section in zip(SECTIONS, self._sections, strict=True)}
+
+    def ledger(self) -> Ledger:
+        """Return where every byte of the file goes."""
+        ones = [tuple(map(popcount, self.masked(spec.name).planes)) for spec in self.manifest.masked]
+        return ledger_of(self.prelude, self.manifest, ones)
+
+
+def _placed(specs: tuple[Spec, ...], length: Any) -> Iterator[tuple[Spec, int]]:
+    at = 0
+    for spec in specs:
+        yield spec, at
+        at += length(spec)
+
+
+def _manifest_json(prelude: Prelude, stored: bytes) -> bytes:
+    """A manifest as long as its JSON is not compressed."""
+    return stored if prelude.manifest_stored == prelude.manifest_raw else decompress(stored, prelude.manifest_raw)
+
+
+def _masked(spec: MaskedSpec, data: bytes | memoryview) -> MaskedTensor:
+    planes, at = [], 0
+    for bits in spec.plane_bits:
+        plane = np.frombuffer(data, np.uint8, (bits + 7) // 8, at)
+        if not pad_is_zero(plane, bits):
+            raise FormatError(f"the mask of {shown(spec.name)} has a pad bit set")
+        planes.append(plane)
+        at += plane.size
+    if spec.kept is not None and popcount(planes[0]) != spec.kept:
+        raise FormatError(f"the mask of {shown(spec.name)} keeps {popcount(planes[0])} weights, expected {spec.kept}")
+    return MaskedTensor(**vars(spec), planes=tuple(planes))
+
+
+def _dense(spec: ResidualSpec, data: bytes | memoryview) -> ResidualTensor:
+    return ResidualTensor(**vars(spec), values=_values(data, spec.dtype, spec.name).reshape(spec.shape))
+
+
+def _values(data: bytes | memoryview, dtype: str, name: str) -> npt.NDArray[Any]:
+    if dtype == "bool":
+        flags = np.frombuffer(data, np.uint8)
+        if flags.size and flags.max() > 1:
+            raise FormatError(f"{shown(name)} holds booleans that are neither 0 nor 1")
+        return flags.view(np.bool_)
+    return np.frombuffer(data, DTYPES[dtype])

@@ -1,0 +1,101 @@
+"""Where a reader takes its bytes from: a regular file, a file object, or bytes in memory."""
+
+from __future__ import annotations
+
+import os
+import stat
+from types import TracebackType
+from typing import BinaryIO
+
+from pemn_formats.errors import FormatError, PemnError
+
+__all__ = ["Readable", "Source"]
+
+Readable = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
+
+
+class Source:
+    """Random access to a fixed number of bytes; every short read is an error.
+
+    Files are read with `pread`, so that one source serves several threads. Raises `PemnError` for what cannot be opened
+    and `FormatError` for what is no regular file or becomes shorter while it is read.
+    """
+
+    def __init__(self, origin: Readable) -> None:
+        self.name = "the file"
+        self._descriptor: int | None = None
+        self._memory: memoryview | None = None
+        self._file: BinaryIO | None = None
+        if isinstance(origin, (bytes, bytearray, memoryview)):
+            self._memory = memoryview(origin).cast("B")
+            self.size = self._memory.nbytes
+        elif isinstance(origin, (str, os.PathLike)):
+            self.name = os.fspath(origin)
+            self._descriptor, self.size, self._stamp = _open(self.name)
+        else:
+            self._file = origin
+            self.size = origin.seek(0, os.SEEK_END)
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return `length` bytes from `offset`."""
+        if self._memory is not None:
+            data = bytes(self._memory[offset : offset + length])
+        elif self._descriptor is not None:
+            data = self._pread(self._descriptor, offset, length)
+        elif self._file is not None:
+            self._file.seek(offset)
+            data = self._file.read(length)
+        else:
+            raise PemnError(f"{self.name} is closed")
+        if len(data) != length:
+            raise FormatError(f"the file became shorter while it was read: {len(data)} of {length} bytes at {offset}")
+        return data
+
+    def check_unchanged(self) -> None:
+        """Raise `FormatError` if the file was written to since it was opened: the likely reason for a wrong digest."""
+        if self._descriptor is not None and _stamp(os.fstat(self._descriptor)) != self._stamp:
+            raise FormatError("the file changed while it was read")
+
+    def close(self) -> None:
+        """Release the file; a file object that the caller gave stays open."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+        self._descriptor = self._memory = self._file = None
+
+    def __enter__(self) -> Source:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @staticmethod
+    def _pread(descriptor: int, offset: int, length: int) -> bytes:
+        parts = []
+        while length:
+            part = os.pread(descriptor, min(length, 1 << 30), offset)
+            if not part:
+                break
+            parts.append(part)
+            offset += len(part)
+            length -= len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _open(path: str) -> tuple[int, int, tuple[int, int]]:
+    try:
+        # Without O_NONBLOCK a FIFO would wait for a writer before it could be refused.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        raise PemnError(f"{path} cannot be opened: {error.strerror}") from None
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        kind = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
+        raise FormatError(f"{path} is {kind}; name a .pemn file")
+    return descriptor, status.st_size, _stamp(status)
+
+
+def _stamp(status: os.stat_result) -> tuple[int, int]:
+    return status.st_size, status.st_mtime_ns
