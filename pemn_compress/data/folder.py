@@ -90,6 +90,8 @@ def _annotated(top: Path, training: _Files) -> _Files:
     text = (top / "val" / _ANNOTATIONS).read_text(encoding="utf-8", errors="replace")
     for number, line in enumerate(text.splitlines(), 1):
         fields = line.split("\t")
+        if not line.strip():
+            continue
         if len(fields) < 2 or Path(fields[0]).name != fields[0] or fields[1] not in training:
             raise PemnError(
                 f"{top / 'val' / _ANNOTATIONS}: line {number} is not IMAGE<tab>CLASS with a class of train/"
