@@ -14,7 +14,7 @@ from pemn_formats.fills import PERMUTATION_STREAM, fill_index
 from pemn_formats.rounding import bfloat16_to_float32, narrow
 from pemn_formats.values import unit_values
 
-__all__ = ["base", "codes", "prototype_values", "reconstruct", "scale_of", "state", "unfold_bn"]
+__all__ = ["base", "codes", "prototype_values", "reconstruct", "residual_state", "scale_of", "state", "unfold_bn"]
 
 
 def prototype_values(prototype: Prototype, seed: int, stream: int, start: int, count: int) -> npt.NDArray[np.float32]:
@@ -80,36 +80,32 @@ def float_values(entry: ResidualTensor) -> npt.NDArray[np.float32]:
     return entry.values.astype(np.float32).reshape(entry.shape)
 
 
-def unfold_bn(entry: ResidualTensor) -> dict[str, npt.NDArray[Any]]:
-    """Return the state of the BatchNorm that is exactly the stored affine map, keyed by its last name part.
+def unfold_bn(entry: ResidualTensor) -> tuple[npt.NDArray[Any], ...]:
+    """Return the state of the BatchNorm that is exactly the stored affine map, in the order of `BN_SUFFIXES`.
 
-    Mean 0 and variance 1 - eps: variance plus eps is then 1 in float32, so the layer multiplies by `weight` and adds
-    `bias` and nothing else.
+    Mean 0 and variance 1 - eps: variance plus eps is then 1 in float32, so the layer multiplies by its weight, adds
+    its bias and does nothing else.
     """
     scale, shift = float_values(entry)
     variance = np.float32(1.0) - (entry.eps if entry.eps is not None else np.float32(0.0))
-    return {
-        "weight": scale.copy(),
-        "bias": shift.copy(),
-        "running_mean": np.zeros_like(scale),
-        "running_var": np.full_like(scale, variance),
-        "num_batches_tracked": np.zeros((), dtype=np.int64),
-    }
+    return scale, shift, np.zeros_like(scale), np.full_like(scale, variance), np.zeros((), dtype=np.int64)
 
 
-def state(content: Content, dtype: str = "float32") -> dict[str, npt.NDArray[Any]]:
-    """Return every state-dict entry: masked weights rebuilt in `dtype`, the residual as float32 or its own integers.
-
-    float64 entries stay float64. Tied names hold the same array.
-    """
-    out: dict[str, npt.NDArray[Any]] = {tensor.name: reconstruct(content, tensor, dtype) for tensor in content.masked}
+def residual_state(content: Content) -> dict[str, npt.NDArray[Any]]:
+    """Return the state-dict entries that are not masked: floats of up to 32 bits as float32, others as they are."""
+    out: dict[str, npt.NDArray[Any]] = {}
     for entry in content.residual:
         if entry.kind == "bn":
-            prefix = f"{entry.name}." if entry.name else ""
-            out.update({prefix + name: values for name, values in unfold_bn(entry).items()})
+            out.update(zip(entry.state_names, unfold_bn(entry), strict=True))
         elif entry.kind == "dense":
             floating = entry.dtype in ("float32", "float16", "bfloat16")
             out[entry.name] = float_values(entry) if floating else entry.values.reshape(entry.shape)
+    return out
+
+
+def state(content: Content, dtype: str = "float32") -> dict[str, npt.NDArray[Any]]:
+    """Return every state-dict entry: masked weights rebuilt in `dtype`, and the residual. Tied names share an array."""
+    out = {tensor.name: reconstruct(content, tensor, dtype) for tensor in content.masked} | residual_state(content)
     for alias, target in content.aliases.items():
         out[alias] = out[target]
     return out

@@ -1,0 +1,192 @@
+"""From a `.pemn` file to tensors, or to a plain model that has no trace of masks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils import parametrize
+
+from pemn_compress.models import Architecture, build
+from pemn_compress.rebuild import reconstruct
+from pemn_formats.content import Content
+from pemn_formats.errors import FormatError, PemnError
+from pemn_formats.limits import DEFAULT_MEMORY_BUDGET
+from pemn_formats.names import shown
+from pemn_formats.reader import read
+from pemn_formats.reconstruct import residual_state
+from pemn_formats.source import Readable
+
+__all__ = ["checked_device", "fill_model", "load_file", "load_model", "rebuild_model", "rebuild_state"]
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def load_file(
+    path: Readable,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    memory_budget: int = DEFAULT_MEMORY_BUDGET,
+) -> dict[str, torch.Tensor]:
+    """Return the dense state dict of a `.pemn` file, by plain names, as `safetensors.torch.load_file` does.
+
+    Floating tensors come in `dtype` (float32, float16 or bfloat16), rounded once; others as they were saved. Masks
+    travel packed to `device` and are expanded there. `memory_budget` bounds the decoded streams in bytes. Raises
+    `FormatError` for a damaged or foreign file, `PemnError` for one that cannot be opened or a missing device.
+
+    >>> import torch, io, tempfile, pemn_compress as pemn
+    >>> model = pemn.mask_(torch.nn.Linear(8, 4))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = pemn.save_model(model, f"{folder}/net.pemn")
+    ...     weights = pemn.load_file(f"{folder}/net.pemn")
+    >>> bool((weights["weight"] == model.weight).all())
+    True
+    """
+    device = checked_device(device)
+    return rebuild_state(read(path, memory_budget=memory_budget), device=device, dtype=dtype)
+
+
+def load_model(
+    path: Readable,
+    *,
+    into: nn.Module | None = None,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    memory_budget: int = DEFAULT_MEMORY_BUDGET,
+) -> nn.Module:
+    """Return a plain model with the weights of a `.pemn` file, in evaluation mode, on `device` in `dtype`.
+
+    The registered architecture that the file names is built; a model of another class is passed as `into`, filled in
+    place and returned. Nothing is imported by a name that stands in the file. Errors as `load_file`; `PemnError` also
+    where neither the file nor the caller says which model, `FormatError` where names or shapes differ.
+    """
+    device = checked_device(device)
+    return rebuild_model(read(path, memory_budget=memory_budget), into=into, device=device, dtype=dtype)
+
+
+def rebuild_state(
+    content: Content, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> dict[str, torch.Tensor]:
+    """Return the dense state dict of a decoded content; as `load_file`."""
+    state = {tensor.name: reconstruct(content, tensor, device, dtype) for tensor in content.masked}
+    for name, values in residual_state(content).items():
+        # Decoded arrays are views of the file's bytes; the copy also makes them aligned and writable.
+        tensor = torch.from_numpy(np.array(values)).to(device)
+        state[name] = tensor.to(dtype) if tensor.is_floating_point() else tensor
+    for alias, target in content.aliases.items():
+        state[alias] = state[target]
+    return state
+
+
+def rebuild_model(
+    content: Content,
+    *,
+    into: nn.Module | None = None,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> nn.Module:
+    """Return the plain model of a decoded content; as `load_model`."""
+    model = _registered(content) if into is None else into
+    state = rebuild_state(content, device=device, dtype=dtype)
+    return fill_model(model, content, state, device=device, dtype=dtype)
+
+
+def fill_model(
+    model: Model,
+    content: Content,
+    state: Mapping[str, torch.Tensor],
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> Model:
+    """Put a rebuilt state into a plain model, in evaluation mode, and return it.
+
+    Every name, shape and BatchNorm eps is compared first.
+
+    A model on the meta device takes the tensors as they are; another one is moved to `device` and `dtype`, and copied
+    into. Raises `PemnError` for a model that is masked, `FormatError` where it is not the file's, naming the first
+    difference.
+    """
+    if any(parametrize.is_parametrized(module) for module in model.modules()):
+        raise PemnError("the model to fill is parametrized; pass a plain one, or merge_ it first")
+    _check_fit(model, content, state)
+    on_meta = any(value.is_meta for value in model.state_dict().values())
+    if on_meta:
+        model.load_state_dict(state, strict=True, assign=True)
+    else:
+        model.to(device=device, dtype=dtype)
+        model.load_state_dict(state, strict=True)
+    return model.eval()
+
+
+def checked_device(device: torch.device | str) -> torch.device:
+    """Return a device that exists; raise `PemnError` with the ones that do otherwise."""
+    try:
+        found = torch.device(device)
+    except RuntimeError:
+        raise PemnError(f"unknown device {str(device)!r}; use cpu, cuda or cuda:N") from None
+    if found.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if count == 0:
+            raise PemnError(f"device {found} was asked for, but torch sees no CUDA device here; use --device cpu")
+        if found.index is not None and found.index >= count:
+            raise PemnError(
+                f"device {found} was asked for, but there are {count} CUDA devices (cuda:0 to cuda:{count - 1})"
+            )
+    return found
+
+
+def _registered(content: Content) -> nn.Module:
+    if content.architecture is None:
+        raise PemnError("the file names no registered architecture; pass the model to fill (into=..., or --model)")
+    architecture = Architecture(content.architecture["name"], content.architecture["args"])
+    try:
+        with torch.device("meta"):
+            model = build(architecture)
+    except PemnError as error:
+        raise FormatError(f"the file asks for a network that cannot be built: {error}") from None
+    if set(dict(model.named_buffers())) - set(model.state_dict()):
+        # Buffers that no state dict carries get their values when the model is built for real, and only then.
+        _check_shapes(model, content)
+        model = build(architecture)
+    return model
+
+
+def _check_shapes(model: nn.Module, content: Content) -> None:
+    """Before a model is allocated: the file must hold about as many values as the network that it names."""
+    wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    for tensor in content.masked:
+        if wanted.get(tensor.name, tensor.shape) != tensor.shape:
+            raise _differs(tensor.name, tensor.shape, wanted[tensor.name])
+    held = sum(tensor.numel for tensor in content.masked) + 4 * sum(entry.numel for entry in content.residual)
+    needed = sum(value.numel() for value in model.state_dict().values())
+    if needed > 2 * held + 1024:
+        raise FormatError(f"the file holds {held} values, its network {content.architecture} needs {needed}")
+
+
+def _check_fit(model: nn.Module, content: Content, state: Mapping[str, torch.Tensor]) -> None:
+    wanted = {name.replace("_orig_mod.", ""): value for name, value in model.state_dict().items()}
+    for name, value in wanted.items():
+        if name not in state:
+            raise FormatError(f"the model has {shown(name)} of shape {list(value.shape)}, the file has no such tensor")
+        if value.shape != state[name].shape:
+            raise _differs(name, tuple(state[name].shape), tuple(value.shape))
+    for name in state:
+        if name not in wanted:
+            raise FormatError(f"the file has {shown(name)}, the model has no such tensor")
+    modules = dict(model.named_modules())
+    for entry in content.residual:
+        module = modules.get(entry.name)
+        if entry.kind == "bn" and isinstance(module, _BatchNorm) and np.float32(module.eps) != entry.eps:
+            raise FormatError(
+                f"{shown(entry.name)} has eps {module.eps} in the model, the file is made for {entry.eps}"
+            )
+
+
+def _differs(name: str, found: tuple[int, ...], expected: tuple[int, ...]) -> FormatError:
+    return FormatError(f"{shown(name)} has shape {list(found)} in the file, {list(expected)} in the model")

@@ -1,0 +1,134 @@
+"""From a masked model to a `.pemn` file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from pemn_compress.config import STORES
+from pemn_compress.maskable import unwrap
+from pemn_compress.masked_weight import MaskedWeight
+from pemn_compress.masking import masked_weights
+from pemn_compress.models import architecture_of
+from pemn_compress.residual import collect_residual, residual_tensor
+from pemn_formats.bits import pack
+from pemn_formats.content import Content, MaskedTensor, Prototype
+from pemn_formats.errors import PemnError
+from pemn_formats.ledger import Ledger
+from pemn_formats.values import unit_values
+from pemn_formats.writer import write
+
+__all__ = ["save_model", "to_content"]
+
+
+def save_model(
+    model: nn.Module,
+    path: str | os.PathLike[str],
+    *,
+    input: Mapping[str, Any] | None = None,
+    residual_dtype: str = "float16",
+    lossless: bool = False,
+    store: str | None = None,
+    extra: Mapping[str, Any] | None = None,
+    force: bool = False,
+) -> Ledger:
+    """Write a masked model to a `.pemn` file and return where its bytes went.
+
+    The file appears whole or not at all; one that exists is replaced only with `force`. `residual_dtype` ("float16" or
+    "float32") is what everything that is not masked is rounded to, with BatchNorm folded to scale and shift; `lossless`
+    keeps all of it as it is. `store` ("seed" or "vector") overrides the model's `MaskConfig`. `input` describes the
+    images for `eval`; `extra` is kept for readers that know it. The model is not changed.
+
+    Raises `PemnError` for a model without masks, for NaN, and for values that the residual dtype cannot hold.
+
+    >>> import torch, tempfile, pemn_compress as pemn
+    >>> model = pemn.mask_(torch.nn.Sequential(torch.nn.Linear(64, 32), torch.nn.ReLU(), torch.nn.Linear(32, 10)))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     pemn.save_model(model, f"{folder}/net.pemn").file_bytes < 900
+    True
+    """
+    content = to_content(model, input=input, residual_dtype=residual_dtype, lossless=lossless, store=store, extra=extra)
+    return write(path, content, force=force)
+
+
+def to_content(
+    model: nn.Module,
+    *,
+    input: Mapping[str, Any] | None = None,
+    residual_dtype: str = "float16",
+    lossless: bool = False,
+    store: str | None = None,
+    extra: Mapping[str, Any] | None = None,
+) -> Content:
+    """Return what `save_model` would write, with the same options and errors."""
+    plain = _unwrapped(model)
+    found = masked_weights(plain)
+    if not found:
+        raise PemnError("the model has no masked weights; call mask_ on it before training, then save it")
+    config = found[0][1].config
+    if any(weight.config.seed != config.seed or weight.plan is not found[0][1].plan for _, weight, _ in found):
+        raise PemnError("the model was masked in several calls of mask_; mask it in one call to save it")
+    store = config.store if store is None else store
+    if store not in STORES:
+        raise PemnError(f"unknown store {store!r}; known: {', '.join(STORES)}")
+    masked = tuple(_masked_tensor(name, weight, score) for name, weight, score in found)
+    names = {id(score): name for name, _, score in found}
+    residual = collect_residual(plain, names, residual_dtype=residual_dtype, lossless=lossless)
+    scale_dtype = "float32" if lossless else residual_dtype
+    scales = tuple(
+        residual_tensor(name, weight.scale, scale_dtype, "scale")
+        for name, weight, _ in found
+        if config.scale == "channel"
+    )
+    architecture = architecture_of(plain)
+    return Content(
+        seed=config.seed,
+        prototypes=_prototypes(found[0][1], store),
+        masked=masked,
+        residual=residual.entries + scales,
+        architecture=None if architecture is None else architecture.to_dict(),
+        input=None if input is None else dict(input),
+        aliases=residual.aliases,
+        extra={"strategy": config.strategy, **(extra or {})},
+    )
+
+
+def _masked_tensor(name: str, weight: MaskedWeight, score: nn.Parameter) -> MaskedTensor:
+    # The codes are packed one tensor at a time, so that no more than one is ever held as bytes.
+    code = weight.code(score).cpu().numpy().reshape(-1)
+    ternary = weight.alphabet == "ternary"
+    kept = code != 0
+    planes = (pack(kept), pack(code[kept] < 0)) if ternary else (pack(kept),)
+    return MaskedTensor(
+        name=name,
+        shape=tuple(score.shape),
+        prototype=weight.fill.prototype,
+        span=weight.fill.span,
+        alphabet=weight.alphabet,
+        scale=None if weight.config.scale == "channel" else weight.fill.scale,
+        kept=int(np.count_nonzero(kept)) if ternary else None,
+        planes=planes,
+    )
+
+
+def _prototypes(weight: MaskedWeight, store: str) -> tuple[Prototype, ...]:
+    config = weight.config
+    if store == "seed":
+        return tuple(Prototype(each.length, config.distribution) for each in weight.plan.prototypes)
+    return tuple(
+        Prototype(each.length, "float32", unit_values(config.distribution, config.seed, index, 0, each.length))
+        for index, each in enumerate(weight.plan.prototypes)
+    )
+
+
+def _unwrapped(model: nn.Module) -> nn.Module:
+    model = unwrap(model)
+    while isinstance(model, (DistributedDataParallel, nn.DataParallel, torch.optim.swa_utils.AveragedModel)):
+        model = unwrap(model.module)
+    return model
