@@ -24,12 +24,12 @@ def words(seed: int, stream: int, start: int, count: int, device: torch.device |
     """Return words `start` to `start + count` of a stream as int64 in [0, 2^32), shape (count,).
 
     The torch twin of `pemn_formats.philox.words`. Raises `PemnError` for a seed or stream that is not an unsigned
-    64-bit integer, or for a range outside the first 2^62 blocks.
+    64-bit integer, or for a range outside the stream.
     """
     philox.check_seed(seed)
     philox.check_seed(stream, "stream")
     first, last = start // 4, (start + count + 3) // 4
-    if start < 0 or count < 0 or last > 1 << 62:
+    if start < 0 or count < 0 or last > philox.SEED_LIMIT:
         raise PemnError(f"words {start} to {start + count} are outside the stream")
     parts = [
         _blocks(seed, stream, begin, min(begin + _BLOCKS_AT_ONCE, last), device)
@@ -65,7 +65,7 @@ def unit_values(
     if distribution == "normal":
         first = start // 4
         index = _split(draw(first, (start + count + 3) // 4 - first), pieces=4, width=8)
-        table = torch.from_numpy(NORMAL_TABLE).to(device=device, dtype=torch.float32) * 2.0**-NORMAL_SHIFT
+        table = torch.tensor(NORMAL_TABLE.tolist(), dtype=torch.float32, device=device) * 2.0**-NORMAL_SHIFT
         return table[index[start - first * 4 :][:count]]
     raise PemnError(f"unknown distribution {distribution!r}; known: {', '.join(values.DISTRIBUTIONS)}")
 
@@ -113,12 +113,12 @@ def seeded_values(
 def expand(prototype: torch.Tensor, span: int, seed: int, stream: int, count: int) -> torch.Tensor:
     """Return the base of a tensor of `count` weights, in the dtype and on the device of `prototype`.
 
-    `prototype` holds all values of the vector; without a span the first `count` are enough. `stream` is that of the
-    permutation.
+    `prototype` holds all values of the vector; without a span the first `count` are enough, and are returned
+    themselves when they are just as many. `stream` is that of the permutation.
     """
     length = prototype.numel()
     if not span:
-        return prototype.repeat(-(-count // length))[:count].clone() if count > length else prototype[:count].clone()
+        return prototype if count == length else prototype.repeat(-(-count // length))[:count].clone()
     if prototype.device.type == "cpu":
         return prototype[torch.from_numpy(fills.fill_index(length, span, seed, stream, 0, count))]
     return prototype[fill_index(length, span, seed, stream, 0, count, prototype.device)]
@@ -130,9 +130,9 @@ def _blocks(seed: int, stream: int, begin: int, end: int, device: torch.device |
     The product of two lanes needs 64 bits. int64 multiplication wraps, which keeps all of them; a shift right
     followed by the mask then gives the high half whatever the sign.
     """
-    block = torch.arange(begin, end, dtype=torch.int64, device=device)
-    c0, c1 = block & _LOW, block >> 32
-    c2, c3 = torch.full_like(block, stream & _LOW), torch.full_like(block, stream >> 32)
+    low = torch.arange(end - begin, dtype=torch.int64, device=device) + (begin & _LOW)
+    c0, c1 = low & _LOW, (low >> 32) + (begin >> 32)
+    c2, c3 = torch.full_like(low, stream & _LOW), torch.full_like(low, stream >> 32)
     k0, k1 = seed & _LOW, seed >> 32
     for _ in range(10):
         product0, product1 = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]

@@ -70,6 +70,7 @@ def merge_(model: nn.Module) -> nn.Module:
         weight.code(score)
     merged: dict[int, tuple[nn.Module, list[str]]] = {}
     for _, module, attribute in found:
+        _own_class(module)
         parametrize.remove_parametrizations(module, attribute, leave_parametrized=True)
         merged.setdefault(id(module), (module, []))[1].append(attribute)
     for module, attributes in merged.values():
@@ -114,6 +115,17 @@ def _parts(module: nn.Module, attribute: str) -> tuple[MaskedWeight, nn.Paramete
     weight: MaskedWeight = chain[0]
     score: nn.Parameter = chain.original
     return weight, score
+
+
+def _own_class(module: nn.Module) -> None:
+    """Give a parametrized module a class of its own.
+
+    torch makes one class for each parametrized module, but deep copies share it, and removing a parametrization deletes
+    the property from that class: without this, merging a copy would break the original.
+    """
+    shared = type(module)
+    members = {name: member for name, member in vars(shared).items() if name not in ("__dict__", "__weakref__")}
+    module.__class__ = type(shared.__name__, shared.__bases__, members)
 
 
 def _put_first(module: nn.Module, attributes: list[str]) -> None:
