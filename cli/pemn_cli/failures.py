@@ -6,7 +6,7 @@ import click
 
 from pemn_cli import exit_codes
 
-__all__ = ["Interrupted", "describe", "one_line"]
+__all__ = ["Interrupted", "describe", "one_line", "printable"]
 
 
 class Interrupted(KeyboardInterrupt):
@@ -22,8 +22,12 @@ class Interrupted(KeyboardInterrupt):
 
 
 def one_line(text: str) -> str:
-    """`text` on one line, with control characters spelt out: names in a hostile file cannot drive the terminal."""
-    text = " ".join(part.strip() for part in text.splitlines() if part.strip())
+    """`text` on one line, `printable`."""
+    return printable(" ".join(part.strip() for part in text.splitlines() if part.strip()))
+
+
+def printable(text: str) -> str:
+    """`text` with its control characters spelt out: names in a hostile file cannot drive the terminal."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 

@@ -28,7 +28,7 @@ COMMANDS = {
 """Command name to the module that defines it as `command`; at its top such a module imports nothing slow."""
 
 
-class _Stopped(Exception):
+class _StoppedError(Exception):
     """Carries what click would otherwise handle in its own way (Ctrl-C, a closed pipe) out to `main`."""
 
 
@@ -48,7 +48,7 @@ class _LazyGroup(click.Group):
         try:
             return super().invoke(ctx)
         except (KeyboardInterrupt, OSError) as error:
-            raise _Stopped from error
+            raise _StoppedError from error
 
 
 def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
@@ -83,7 +83,7 @@ def _run(arguments: list[str]) -> int:
         code = cli.main(arguments, prog_name="pemn-compress", standalone_mode=False)
         sys.stdout.flush()
     except (Exception, KeyboardInterrupt) as raised:  # noqa: BLE001  the one place where every failure becomes a line
-        error = raised.__cause__ if isinstance(raised, _Stopped) and raised.__cause__ else raised
+        error = raised.__cause__ if isinstance(raised, _StoppedError) and raised.__cause__ else raised
         if isinstance(error, OSError):
             _discard_unwritten_output()
         if isinstance(error, BrokenPipeError):

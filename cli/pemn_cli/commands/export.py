@@ -1,0 +1,112 @@
+"""`pemn-compress export`: from a training run to a `.pemn` file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pemn_cli.options import PATH, data_root_option, device_option, force_option, json_option, model_argument
+from pemn_cli.output import print_json, print_line, print_table, status
+
+if TYPE_CHECKING:
+    from pemn_compress.export import ExportReport
+    from pemn_compress.train.run import RunFolder
+
+__all__ = ["command"]
+
+
+@click.command(name="export", short_help="Write the newest run to a .pemn file, checked to load back equal.")
+@model_argument
+@click.option("--run", metavar="NAME|PATH", help="Which run.  [default: the newest]")
+@click.option("--runs-dir", type=PATH, default=Path("runs"), show_default=True, help="Folder that holds the runs.")
+@click.option(
+    "--residual-dtype",
+    default="float16",
+    show_default=True,
+    type=click.Choice(["float16", "float32"]),
+    help="Type of everything that is not masked.",
+)
+@click.option("--lossless", is_flag=True, help="Keep that as it is: no rounding, BatchNorm not folded.")
+@click.option(
+    "--store",
+    type=click.Choice(["seed", "vector"]),
+    help="Store the prototype as a seed or as values.  [default: as trained]",
+)
+@data_root_option
+@device_option
+@click.option("--no-eval", is_flag=True, help="Do not measure accuracy before and after.")
+@force_option
+@json_option
+def command(
+    model: Path,
+    run: str | None,
+    runs_dir: Path,
+    residual_dtype: str,
+    lossless: bool,
+    store: str | None,
+    data_root: Path | None,
+    device: str,
+    no_eval: bool,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Write the best epoch of a run to MODEL.pemn.
+
+    The bytes are decoded again before the file appears: every masked weight must equal the trained one bit for bit,
+    every other value the trained one rounded. Accuracy before and after is measured on the test images, if they are
+    at hand; nothing is downloaded for it.
+
+    \b
+    Examples:
+      pemn-compress export model.pemn
+      pemn-compress export small.pemn --run digits-mlp-rp-0 --store vector
+    """
+    from pemn_compress.export import export_run
+    from pemn_compress.loading import checked_device
+    from pemn_formats.atomic import check_writable
+
+    check_writable(model, force=force)
+    place = checked_device(device)
+    chosen = _find(run, runs_dir)
+    status(f"exporting the best epoch of {chosen.path}")
+    if chosen.result is None:
+        status(f"its training is not finished; go on with: pemn-compress train --resume {chosen.path}")
+    report = export_run(
+        chosen,
+        model,
+        residual_dtype=residual_dtype,
+        lossless=lossless,
+        store=store,
+        data_root=data_root,
+        evaluate_on_test=not no_eval,
+        device=place,
+        force=force,
+    )
+    if as_json:
+        print_json(report.to_dict())
+    else:
+        _print(report)
+
+
+def _find(name: str | None, runs: Path) -> RunFolder:
+    from pemn_compress.train.run import RunFolder, newest_run
+
+    if name is None:
+        return newest_run(runs)
+    return RunFolder.open(runs / name if (runs / name).is_dir() else Path(name))
+
+
+def _print(report: ExportReport) -> None:
+    from pemn_cli.ledger_table import short_rows
+
+    print_line(f"{report.path}")
+    print_table(short_rows(report.ledger), left=1, indent=2)
+    equal = f"{report.masked_tensors} masked tensors bit for bit, {report.residual_entries} residual entries as rounded"
+    print_line(f"loads back equal: {equal}")
+    if report.before is None or report.after is None:
+        print_line(f"accuracy not measured: {report.not_evaluated}")
+        return
+    images = f"on {report.after.count:,} test images"
+    print_line(f"test accuracy: {report.before.accuracy:.2f} % before, {report.after.accuracy:.2f} % after, {images}")

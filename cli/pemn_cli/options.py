@@ -1,0 +1,42 @@
+"""Options and arguments that several commands share; none of them imports anything slow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+__all__ = [
+    "batch_size_option",
+    "data_root_option",
+    "device_option",
+    "dtype_option",
+    "force_option",
+    "json_option",
+    "model_argument",
+    "models_argument",
+]
+
+PATH = click.Path(path_type=Path)
+
+
+model_argument = click.argument("model", metavar="MODEL.pemn", type=PATH)
+models_argument = click.argument("models", metavar="MODEL.pemn...", type=PATH, nargs=-1, required=True)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
+force_option = click.option("--force", is_flag=True, help="Overwrite the output if it exists.")
+data_root_option = click.option(
+    "--data-root", type=PATH, help="Folder that holds (or will hold) the data sets.  [default: data]"
+)
+device_option = click.option(
+    "--device", default="cpu", show_default=True, metavar="cpu|cuda|cuda:N", help="Where to run."
+)
+dtype_option = click.option(
+    "--dtype",
+    default="float32",
+    show_default=True,
+    type=click.Choice(["float32", "float16", "bfloat16"]),
+    help="Type of the rebuilt weights.",
+)
+batch_size_option = click.option(
+    "--batch-size", default=512, show_default=True, type=click.IntRange(1, 65536), help="Images at a time."
+)

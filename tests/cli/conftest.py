@@ -1,0 +1,88 @@
+"""What the command tests share: a way to run a command, and small files made without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pemn_cli.main import main
+from pemn_formats.content import Content, MaskedTensor, Prototype, ResidualTensor
+from pemn_formats.writer import write
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture()
+def run(capfd: pytest.CaptureFixture[str]) -> Run:
+    """Run the command line in this process."""
+
+    def call(*arguments: object) -> Result:
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main([str(argument) for argument in arguments])
+        captured = capfd.readouterr()
+        assert isinstance(ended.value.code, int)
+        return Result(ended.value.code, captured.out, captured.err)
+
+    return call
+
+
+@pytest.fixture()
+def assert_fails(run: Run) -> Callable[..., str]:
+    """Run a command that must fail: the right code, nothing on stdout, one line on stderr, which is returned."""
+
+    def call(code: int, *arguments: object) -> str:
+        result = run(*arguments)
+        assert result.code == code, result.err
+        assert result.out == ""
+        (line,) = result.err.splitlines()
+        assert line.startswith("error: ")
+        assert "internal error" not in line
+        return line
+
+    return call
+
+
+def content(density: float = 0.5, *, stored: bool = False) -> Content:
+    """A convolution and a linear layer with a BatchNorm and a bias between them."""
+    rng = np.random.default_rng(7)
+
+    def tensor(name: str, *shape: int) -> MaskedTensor:
+        bits = rng.random(shape) < density
+        plane = np.packbits(bits.reshape(-1), bitorder="little")
+        return MaskedTensor(name, shape, 0, 0, "keep", np.float32(0.25), planes=(plane,))
+
+    values = rng.standard_normal(7).astype(np.float32) if stored else None
+    batch_norm = rng.standard_normal((2, 16)).astype(np.float16)
+    bias = rng.standard_normal(10).astype(np.float16)
+    return Content(
+        seed=3,
+        prototypes=(Prototype(7, "float32" if stored else "signed", values),),
+        masked=(tensor("conv.weight", 16, 3, 3, 3), tensor("head.weight", 10, 16)),
+        residual=(
+            ResidualTensor("bn", (2, 16), "bn", "float16", np.float32(1e-5), batch_norm),
+            ResidualTensor("head.bias", (10,), "dense", "float16", None, bias),
+        ),
+    )
+
+
+@pytest.fixture()
+def model_file(tmp_path: Path) -> Path:
+    """A `.pemn` file of no registered architecture."""
+    path = tmp_path / "model.pemn"
+    write(path, content())
+    return path
