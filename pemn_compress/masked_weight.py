@@ -137,10 +137,10 @@ class _StraightThrough(torch.autograd.Function):
         score, scale, base, code = ctx.saved_tensors
         to_score = to_scale = None
         if ctx.needs_input_grad[0]:
-            to_score = grad * (scale * base)
+            to_score = (scale * base).mul_(grad)
             direction = ctx.learner.direction(score)
             if direction is not None:
-                to_score = to_score * direction
+                to_score.mul_(direction)
         if code is not None:
             effect = grad * select(code, base, ctx.learner.alphabet)
             to_scale = effect.sum_to_size(scale.shape)
