@@ -6,6 +6,7 @@ import json
 from typing import Any, NoReturn
 
 from pemn_formats.errors import FormatError
+from pemn_formats.limits import MAX_MANIFEST_ITEMS
 
 __all__ = ["dump", "parse"]
 
@@ -17,6 +18,9 @@ def dump(value: Any) -> bytes:
 
 def parse(raw: bytes) -> Any:
     """Return the value of canonical bytes; raise `FormatError` for any other bytes, duplicate keys and floats."""
+    # Every value but the first follows one of these; that strings may hold them too only makes the bound tighter.
+    if sum(map(raw.count, (b",", b"[", b"{"))) > MAX_MANIFEST_ITEMS:
+        raise FormatError(f"the manifest holds more than {MAX_MANIFEST_ITEMS} values")
     try:
         value = json.loads(
             raw.decode("ascii"), object_pairs_hook=_unique, parse_float=_no_float, parse_constant=_no_float

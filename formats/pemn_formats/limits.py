@@ -9,6 +9,7 @@ __all__ = [
     "MAX_DIMS",
     "MAX_EXTRA_DEPTH",
     "MAX_MANIFEST_BYTES",
+    "MAX_MANIFEST_ITEMS",
     "MAX_NAME_BYTES",
     "MAX_TENSORS",
     "MAX_TENSOR_VALUES",
@@ -16,6 +17,7 @@ __all__ = [
 
 CHUNK_BYTES = 1 << 19  # 2^22 mask bits
 MAX_MANIFEST_BYTES = 16 << 20
+MAX_MANIFEST_ITEMS = 1 << 20  # JSON values, each of which takes many times its bytes once parsed
 MAX_CHUNKS = 1 << 20
 MAX_TENSORS = 65_536
 MAX_DIMS = 8
