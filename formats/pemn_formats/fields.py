@@ -68,7 +68,8 @@ def float32(value: Any, what: str) -> np.float32:
 def choice(value: Any, known: tuple[str, ...], what: str) -> str:
     """Return a string that is one of the known ones."""
     if not isinstance(value, str) or value not in known:
-        raise FormatError(f"unknown {what.split(' ', 1)[1]} {shown(str(value))}; known: {', '.join(known)}")
+        found = shown(value) if isinstance(value, str) else type(value).__name__
+        raise FormatError(f"unknown {what.split(' ', 1)[1]} {found}; known: {', '.join(known)}")
     return value
 
 

@@ -163,6 +163,8 @@ def _residual(value: Any) -> tuple[ResidualSpec, ...]:
             dtype=dtype,
             eps=float32(next(eps), f"the eps of {shown(name)}") if kind == "bn" else None,
         )
+        for state_name in spec.state_names:
+            check_name(state_name)
         if spec.eps is not None and not 0 <= spec.eps < 1:
             raise FormatError(f"the eps of {shown(name)} is {spec.eps}, expected at least 0 and below 1")
         specs.append(spec)
@@ -217,6 +219,7 @@ def _shape(value: Any, name: str, fewest: int) -> tuple[int, ...]:
     if not isinstance(value, list) or not fewest <= len(value) <= MAX_DIMS:
         raise FormatError(f"{shown(name)} must have {fewest} to {MAX_DIMS} dimensions")
     shape = tuple(integer(dim, fewest, MAX_TENSOR_VALUES, f"a dimension of {shown(name)}") for dim in value)
-    if math.prod(shape) > MAX_TENSOR_VALUES:
+    # Dimensions beside an empty one still have to fit numpy's sizes.
+    if math.prod(max(dim, 1) for dim in shape) > MAX_TENSOR_VALUES:
         raise FormatError(f"{shown(name)} has more than 2^40 values")
     return shape
