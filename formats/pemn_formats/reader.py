@@ -21,6 +21,7 @@ from pemn_formats.limits import CHUNK_BYTES, DEFAULT_MEMORY_BUDGET
 from pemn_formats.manifest import Manifest, to_json
 from pemn_formats.names import shown
 from pemn_formats.prelude import CHUNK_ROW, DIGEST_BYTES, PRELUDE_BYTES, Chunk, Prelude
+from pemn_formats.reconstruct import float_values
 from pemn_formats.sections import SECTIONS, sections
 from pemn_formats.source import Readable, Source
 
@@ -190,7 +191,10 @@ def _masked(spec: MaskedSpec, data: bytes | memoryview) -> MaskedTensor:
 
 
 def _dense(spec: ResidualSpec, data: bytes | memoryview) -> ResidualTensor:
-    return ResidualTensor(**vars(spec), values=_values(data, spec.dtype, spec.name).reshape(spec.shape))
+    entry = ResidualTensor(**vars(spec), values=_values(data, spec.dtype, spec.name).reshape(spec.shape))
+    if spec.kind == "scale" and not np.isfinite(float_values(entry)).all():
+        raise FormatError(f"the scale of {shown(spec.name)} holds values that are not finite")
+    return entry
 
 
 def _values(data: bytes | memoryview, dtype: str, name: str) -> npt.NDArray[Any]:

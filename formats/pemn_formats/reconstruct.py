@@ -14,7 +14,17 @@ from pemn_formats.fills import PERMUTATION_STREAM, fill_index
 from pemn_formats.rounding import bfloat16_to_float32, narrow
 from pemn_formats.values import unit_values
 
-__all__ = ["base", "codes", "prototype_values", "reconstruct", "residual_state", "scale_of", "state", "unfold_bn"]
+__all__ = [
+    "base",
+    "codes",
+    "float_values",
+    "prototype_values",
+    "reconstruct",
+    "residual_state",
+    "scale_of",
+    "state",
+    "unfold_bn",
+]
 
 
 def prototype_values(prototype: Prototype, seed: int, stream: int, start: int, count: int) -> npt.NDArray[np.float32]:
@@ -61,7 +71,8 @@ def reconstruct(content: Content, tensor: MaskedTensor, dtype: str = "float32") 
     bfloat16 comes as its bits in uint16. Raises `PemnError` for an unknown dtype.
     """
     channels = tensor.shape[0]
-    value = (base(content, tensor).reshape(channels, -1) * scale_of(content, tensor)).reshape(-1)
+    with np.errstate(over="ignore"):
+        value = (base(content, tensor).reshape(channels, -1) * scale_of(content, tensor)).reshape(-1)
     code = codes(tensor)
     # Negation is a select of its own: a product with the code would turn zeros into negative zeros.
     if tensor.alphabet == "keep":

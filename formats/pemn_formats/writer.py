@@ -23,6 +23,7 @@ from pemn_formats.manifest import manifest_of, to_json
 from pemn_formats.manifest_reader import parse
 from pemn_formats.prelude import CHUNK_ROW, Chunk, Prelude
 from pemn_formats.reader import Reader
+from pemn_formats.reconstruct import float_values
 
 __all__ = ["content_id", "encode", "write"]
 
@@ -101,6 +102,7 @@ def _streams(content: Content) -> tuple[bytes, bytes, bytes]:
     )
     masks = b"".join(_planes(content))
     residual = b"".join(_values(entry.values, entry.dtype, entry.numel, entry.name) for entry in content.residual)
+    _check_finite(content)
     return prototypes, masks, residual
 
 
@@ -121,6 +123,15 @@ def _values(values: npt.NDArray[Any] | None, dtype: str, count: int, what: str) 
         found = "none" if values is None else f"{values.size} of {values.dtype}"
         raise PemnError(f"{what} must hold {count} values of {dtype}, found {found}")
     return values.tobytes()
+
+
+def _check_finite(content: Content) -> None:
+    """Values that are multiplied must be finite: a NaN has no bits that every device agrees on."""
+    held = [(f"prototype {index}", each.values) for index, each in enumerate(content.prototypes) if not each.seeded]
+    held += [(f"the scale of {e.name}", float_values(e)) for e in content.residual if e.kind == "scale"]
+    for what, values in held:
+        if values is not None and not np.isfinite(values).all():
+            raise PemnError(f"{what} holds values that are not finite")
 
 
 def _encode_chunk(raw: bytes, candidates: tuple[Codec, ...], is_mask: bool) -> tuple[Chunk, bytes]:
