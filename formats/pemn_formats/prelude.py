@@ -79,7 +79,7 @@ class Prelude:
         """
         if size == 0:
             raise FormatError("the file is empty")
-        _check_magic(raw[:8])
+        _check_magic(raw[: len(MAGIC) + 1])
         if size < PRELUDE_BYTES or len(raw) < PRELUDE_BYTES:
             raise FormatError(f"the file is truncated: it has {size} bytes, its prelude alone takes {PRELUDE_BYTES}")
         fields = _FIELDS.unpack_from(raw)
@@ -126,14 +126,14 @@ def chunk_lengths(stream_bytes: int) -> list[int]:
 
 
 def _check_magic(found: bytes) -> None:
-    if found == MAGIC:
+    if found[:8] == MAGIC or MAGIC.startswith(found):
         return
     if found[1:5] == MAGIC[1:5] or found[:4] == b"PEMN":
         raise FormatError("the file was damaged by a text-mode transfer: its first bytes are a changed .pemn signature")
     if len(found) < 8:
         raise FormatError(f"not a .pemn file: it has {len(found)} bytes and no signature")
-    if found[8:9] == b"{" or (found[7] == 0 and found[6] == 0):
+    if found[8:] == b"{":
         raise FormatError("not a .pemn file: it looks like safetensors; export a trained run to get a .pemn file")
     if found[:2] == b"PK":
         raise FormatError("not a .pemn file: it looks like a zip archive or a torch checkpoint")
-    raise FormatError(f"not a .pemn file: it starts with {found!r}")
+    raise FormatError(f"not a .pemn file: it starts with {found[:8]!r}")
