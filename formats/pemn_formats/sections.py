@@ -50,10 +50,11 @@ class Section:
         parts = []
         for index in range(start // CHUNK_BYTES, -(-(start + length) // CHUNK_BYTES)):
             # Neighbouring tensors share a chunk, and tensors are mostly asked for in order.
-            if self._cached is None or self._cached[0] != index:
-                self._cached = (index, self._decode(self._placed[index]))
+            cached = self._cached
+            if cached is None or cached[0] != index:
+                cached = self._cached = (index, self._decode(self._placed[index]))
             first = index * CHUNK_BYTES
-            parts.append(self._cached[1][max(0, start - first) : start + length - first])
+            parts.append(cached[1][max(0, start - first) : start + length - first])
         return b"".join(parts)
 
     def check_stored(self) -> None:
