@@ -22,11 +22,12 @@ def check_writable(path: str | os.PathLike[str], *, force: bool = False) -> Path
     """
     target = Path(path)
     folder = target.parent
-    if target.is_dir():
+    mode = _mode(target)
+    if mode is not None and stat.S_ISDIR(mode):
         raise PemnError(f"{target} is a folder; name a file")
-    if target.exists() and not target.is_file():
+    if mode is not None and not stat.S_ISREG(mode):
         raise PemnError(f"{target} is not a regular file")
-    if target.exists() and not force:
+    if mode is not None and not force:
         raise PemnError(f"{target} exists; use --force (or force=True) to replace it")
     if not folder.is_dir():
         raise PemnError(f"the folder {folder} does not exist")
@@ -43,7 +44,8 @@ def atomic_write(path: str | os.PathLike[str], *, force: bool = False) -> Iterat
     file keeps its mode; a new one gets what the umask leaves. Raises `PemnError` as `check_writable` does.
     """
     target = check_writable(path, force=force)
-    mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else 0o666 & ~_umask()
+    old = _mode(target)
+    mode = 0o666 & ~_umask() if old is None else stat.S_IMODE(old)
     try:
         descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name[:100]}.", suffix=".tmp", dir=target.parent)
     except OSError as error:
@@ -63,7 +65,21 @@ def atomic_write(path: str | os.PathLike[str], *, force: bool = False) -> Iterat
         if isinstance(error, OSError):
             raise PemnError(f"{target} could not be written: {error.strerror or error}") from None
         raise
-    _sync_folder(target.parent)
+    try:
+        _sync_folder(target.parent)
+    except OSError as error:
+        raise PemnError(
+            f"{target} was written, but its folder could not be synced: {error.strerror or error}"
+        ) from None
+
+
+def _mode(target: Path) -> int | None:
+    try:
+        return target.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:
+        raise PemnError(f"{target} cannot be written: {getattr(error, 'strerror', None) or error}") from None
 
 
 def _sync_folder(folder: Path) -> None:

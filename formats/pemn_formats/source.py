@@ -87,8 +87,8 @@ def _open(path: str) -> tuple[int, int, tuple[int, int]]:
     try:
         # Without O_NONBLOCK a FIFO would wait for a writer before it could be refused.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError as error:
-        raise PemnError(f"{path} cannot be opened: {error.strerror}") from None
+    except (OSError, ValueError) as error:
+        raise PemnError(f"{path} cannot be opened: {getattr(error, 'strerror', None) or error}") from None
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
         os.close(descriptor)
