@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy
@@ -12,7 +13,7 @@ import torchvision
 
 from pemn_formats.version import __version__
 
-__all__ = ["git_state", "versions"]
+__all__ = ["changed_versions", "git_state", "versions"]
 
 
 def versions() -> dict[str, str | int | None]:
@@ -27,6 +28,11 @@ def versions() -> dict[str, str | int | None]:
         "platform": platform.machine(),
         "threads": torch.get_num_threads(),
     }
+
+
+def changed_versions(before: Mapping[str, object]) -> list[str]:
+    """What differs from the `versions` of a run, such as `torch 2.4.0 (now 2.5.1)`."""
+    return [f"{name} {before[name]} (now {now})" for name, now in versions().items() if before.get(name, now) != now]
 
 
 def git_state(folder: Path) -> dict[str, str | bool] | None:

@@ -11,7 +11,7 @@ from torch import nn
 from pemn_compress.data import Splits, load_data
 from pemn_compress.train.building import build_model
 from pemn_compress.train.device import resolve_device
-from pemn_compress.train.environment import git_state, versions
+from pemn_compress.train.environment import changed_versions, git_state, versions
 from pemn_compress.train.loop import fit
 from pemn_compress.train.progress import Progress
 from pemn_compress.train.reserve import release, reserve
@@ -25,13 +25,17 @@ __all__ = ["Job", "resume", "start"]
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """A run that is ready to train: its folder, images and model."""
+    """A run that is ready to train: its folder, images and model.
+
+    `changed` names the versions that differ from those a resumed run was started with; equal bits are then not sure.
+    """
 
     run: RunFolder
     options: RunConfig
     splits: Splits
     model: nn.Module
-    resumed: bool
+    resumed: bool = False
+    changed: tuple[str, ...] = ()
 
     def train(self, progress: Progress | None = None) -> FitResult:
         """Train to the end from the newest checkpoint, if there is one; the model is left with its best weights."""
@@ -72,7 +76,7 @@ def start(
     except BaseException:
         release(folder)
         raise
-    return Job(run, options, splits, model, resumed=False)
+    return Job(run, options, splits, model)
 
 
 def resume(run: RunFolder, options: RunConfig | None = None) -> Job:
@@ -83,7 +87,8 @@ def resume(run: RunFolder, options: RunConfig | None = None) -> Job:
     """
     chosen = options or run.options
     resolve_device(chosen.train.device)
-    return Job(run, chosen, _load(chosen), build_model(chosen, run.input), resumed=True)
+    changed = tuple(changed_versions(run.config.get("versions", {})))
+    return Job(run, chosen, _load(chosen), build_model(chosen, run.input), resumed=True, changed=changed)
 
 
 def _load(options: RunConfig) -> Splits:

@@ -131,6 +131,7 @@ class _Training:
             raise PemnError("resume needs a run folder; give fit a run")
         state = self.run.newest_checkpoint(self.progress.note)
         if state is None:
+            self.run.keep(0)
             return
         try:
             self.model.load_state_dict(state["model"])
@@ -141,7 +142,7 @@ class _Training:
             raise PemnError(f"the checkpoint of {self.run.path} does not fit the model: {detail}") from None
         self.finished, self.seconds, self.best = state["epoch"], state["seconds"], state["best"]
         self.run.save_best(self.best)
-        self.run.keep_metrics(self.finished)
+        self.run.keep(self.finished)
 
     def conclude(self) -> FitResult:
         """Go back to the best epoch, look at the test images, and write the result."""
@@ -244,8 +245,8 @@ class _Training:
             "precision": self.precision.state_dict(),
             "best": self.best,
         }
-        self.run.save_checkpoint(state, self.finished)
         self.run.add_metrics(report.to_dict())
+        self.run.save_checkpoint(state, self.finished)
 
 
 def _on_cpu(state: dict[str, Any]) -> dict[str, Any]:

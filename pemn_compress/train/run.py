@@ -27,6 +27,7 @@ CONFIG = "config.json"
 
 _METRICS, _BEST, _RESULT = "metrics.jsonl", "best.pt", "result.json"
 _OURS = re.compile(r"config\.json|metrics\.jsonl|best\.pt|result\.json|checkpoint-\d+\.pt")
+_HALF_DONE = re.compile(rf"\.({_OURS.pattern})\..+\.tmp")
 
 
 class RunFolder:
@@ -46,7 +47,7 @@ class RunFolder:
         """Turn a reserved folder into a run by writing its `config.json`; an older run in it is dropped."""
         run = cls(Path(path), dict(config))
         for old in run.path.iterdir():
-            if _OURS.fullmatch(old.name):
+            if _OURS.fullmatch(old.name) or _HALF_DONE.fullmatch(old.name):
                 old.unlink()
         run._write_json(CONFIG, run.config)
         return run
@@ -108,11 +109,16 @@ class RunFolder:
         try:
             with (self.path / _METRICS).open("a") as file:
                 file.write(json.dumps(record) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
         except OSError as error:
             raise PemnError(f"{self.path / _METRICS} could not be written: {error.strerror}") from None
 
-    def keep_metrics(self, epochs: int) -> None:
-        """Drop the records after epoch `epochs`, which a resumed run will write again."""
+    def keep(self, epochs: int) -> None:
+        """Drop the records after epoch `epochs`, which a resumed run will write again, and what a kill left half done."""
+        for path in self.path.iterdir():
+            if _HALF_DONE.fullmatch(path.name):
+                path.unlink(missing_ok=True)
         kept = [record for record in self.metrics() if record.get("epoch", 0) <= epochs]
         with atomic_write(self.path / _METRICS, force=True) as file:
             file.write("".join(json.dumps(record) + "\n" for record in kept).encode())

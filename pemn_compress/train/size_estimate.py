@@ -14,8 +14,8 @@ from pemn_compress.masking import masked_weights
 
 __all__ = ["MaskCount", "count_masks", "estimate_bytes", "mask_bits"]
 
-_HEADER = 400
-_PER_TENSOR = 45
+_HEADER = 370
+_PER_TENSOR = 30
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,177 @@
+"""`pemn-compress train`: learn masks, or a dense model, and keep everything in a run folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from pemn_cli.failures import Interrupted
+from pemn_cli.output import print_json, print_table, size, status
+from pemn_cli.train_options import RECIPE, SectionedCommand, recipe_options
+
+if TYPE_CHECKING:
+    from pemn_compress.train.job import Job
+    from pemn_compress.train.result import FitResult
+    from pemn_compress.train.run import RunFolder
+    from pemn_compress.train.run_config import RunConfig
+
+__all__ = ["command"]
+
+_SHORTCUTS = ("dim", "depth", "kernel", "patch", "width")
+_FREE = ("device", "workers", "data_root")
+
+
+@click.command(name="train", cls=SectionedCommand, short_help="Learn masks (or a dense baseline) from images.")
+@recipe_options
+@click.option("--run", "name", metavar="NAME", help="Name of the run.  [default: made from the options]")
+@click.option("--runs-dir", default="runs", show_default=True, metavar="DIR", help="Folder that holds the runs.")
+@click.option("--resume", metavar="RUN", help="Go on with a run that was interrupted; needs no other option.")
+@click.option("--force", is_flag=True, help="Replace a run of the same name.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
+@click.pass_context
+def command(
+    ctx: click.Context, /, name: str | None, runs_dir: str, resume: str | None, force: bool, as_json: bool, **_: Any
+) -> None:
+    """Train a network as one-bit masks over seeded values, and keep the run in a folder.
+
+    Options that are not given come from the preset. The best epoch is chosen on images held out of the training
+    images; the test images are looked at once, at the end.
+
+    \b
+    Examples:
+      pemn-compress train
+      pemn-compress train --data cifar10 --model convmixer --dim 128 --depth 6 --strategy rp --values 251
+      pemn-compress train --preset paper --ratio 1e-2 --device cuda
+      pemn-compress train --resume runs/digits-mlp-rp-0
+    """
+    explicit = _explicit(ctx)
+    if resume is not None and (name is not None or force):
+        raise click.UsageError(f"--resume goes on with a run as it is; leave {'--run' if name else '--force'} out.")
+    from pemn_compress.train import job
+    from pemn_compress.train.presets import resolve
+
+    if resume is None:
+        preset = explicit.pop("preset", None)
+        ready = job.start(resolve(preset, explicit), runs=runs_dir, name=name, force=force)
+        result = _train(ready)
+        run = ready.run
+    else:
+        run = _find(runs_dir, resume)
+        options = _unchanged(run, explicit)
+        result = _finished(run) or _train(job.resume(run, options))
+    _report(run, result, as_json)
+
+
+def _explicit(ctx: click.Context) -> dict[str, Any]:
+    """What the user typed, under the names of `RunConfig.to_options`."""
+    given = {key: value for key, value in ctx.params.items() if key in RECIPE and _typed(ctx, key)}
+    arguments = {key: given.pop(key) for key in _SHORTCUTS if key in given}
+    for text in given.pop("model_arg", ()):
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise click.UsageError(f"--model-arg takes KEY=VALUE, found {text!r}.")
+        arguments[key] = _value(value)
+    if arguments:
+        given["model_args"] = arguments
+    if "randaugment" in given:
+        given["randaugment_n"], given["randaugment_m"] = given.pop("randaugment")
+    return given
+
+
+def _typed(ctx: click.Context, key: str) -> bool:
+    return ctx.get_parameter_source(key) not in (ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP, None)
+
+
+def _value(text: str) -> int | bool | str:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    try:
+        return int(text)
+    except ValueError:
+        return text
+
+
+def _train(ready: Job) -> FitResult:
+    from pemn_cli.train_progress import Display
+
+    run, epochs = ready.run, ready.options.train.epochs
+    for line in ready.splits.skipped:
+        status(f"skipped: {line}")
+    status(f"{'going on with' if ready.resumed else 'training'} {run.path}, {epochs} epochs")
+    if ready.changed:
+        status(
+            f"warning: the run was started with {', '.join(ready.changed)}; its masks may differ from those of one go"
+        )
+    display = Display(epochs, len(run.metrics()) + 1)
+    try:
+        with display:
+            return ready.train(display)
+    except KeyboardInterrupt:
+        hint = f"in epoch {display.epoch_now}; resume with: pemn-compress train --resume {run.path}"
+        raise Interrupted(hint) from None
+
+
+def _find(runs_dir: str, name: str) -> RunFolder:
+    from pemn_compress.train.run import RunFolder
+
+    path = Path(name)
+    return RunFolder.open(path if path.exists() else Path(runs_dir) / name)
+
+
+def _unchanged(run: RunFolder, explicit: Mapping[str, Any]) -> RunConfig:
+    """The run's options with those of the user's that do not change the result; refuse any other difference."""
+    from pemn_compress.train.run_config import RunConfig
+    from pemn_formats.errors import PemnError
+
+    before = run.options.to_options()
+    preset = explicit.get("preset")
+    if preset is not None:
+        raise PemnError(f"{run.path} goes on with its own options; leave --preset out")
+    for key, value in explicit.items():
+        known = before.get(key)
+        same = (
+            known is not None and all(item in known.items() for item in value.items())
+            if key == "model_args"
+            else known == value
+        )
+        if not same and key not in _FREE:
+            option = "--" + key.replace("_", "-")
+            raise PemnError(
+                f"{run.path} was started with {key} {known}, found {option} {value}; leave it out or start another run"
+            )
+    return RunConfig.from_options({**before, **{key: explicit[key] for key in _FREE if key in explicit}})
+
+
+def _finished(run: RunFolder) -> FitResult | None:
+    from pemn_compress.train.result import FitResult
+
+    found = run.result
+    if found is None:
+        return None
+    status(f"{run.path} is finished already; this is its result")
+    return FitResult.from_dict(found)
+
+
+def _report(run: RunFolder, result: FitResult, as_json: bool) -> None:
+    masked = run.options.mask is not None
+    follow_up = f"pemn-compress export model.pemn --run {run.path}" if masked else None
+    if as_json:
+        print_json({"run": str(run.path), "masked": masked, **result.to_dict()})
+        return
+    rows = [
+        ("run", str(run.path)),
+        ("best epoch", f"{result.best_epoch} of {result.epochs}, chosen on {result.selected_on} images"),
+    ]
+    for name, found in (("validation", result.validation), ("test", result.test)):
+        if found is not None:
+            rows.append((name, f"{found.accuracy:.2f} %  ({found.correct:,} of {found.count:,})"))
+    if result.density is not None:
+        rows.append(("density", f"{result.density:.3f}"))
+    rows.append(("file", f"about {size(result.estimated_bytes)}" + ("" if masked else " as a dense checkpoint")))
+    if follow_up:
+        rows.append(("next", follow_up))
+    print_table(rows)

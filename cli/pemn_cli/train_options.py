@@ -1,0 +1,129 @@
+"""The options of `pemn-compress train`, in sections; nothing here imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+__all__ = ["RECIPE", "SectionedCommand", "recipe_options"]
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+class _Option(click.Option):
+    """An option that knows its section of the help."""
+
+    def __init__(self, *args: Any, section: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.section = section
+
+
+class SectionedCommand(click.Command):
+    """A command whose help lists its options in sections; those without one come last."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                title = parameter.section if isinstance(parameter, _Option) else "Run"
+                sections.setdefault(title, []).append(record)
+        for title, records in sections.items():
+            with formatter.section(title):
+                formatter.write_dl(records)
+
+
+def _option(section: str, *names: str, **kwargs: Any) -> click.Option:
+    return _Option([*names], section=section, **kwargs)
+
+
+_DATA, _MODEL, _MASK, _RECIPE, _AUGMENT, _MACHINE = "Data", "Model", "Masks", "Recipe", "Augmentation", "Machine"
+
+_OPTIONS = [
+    _option(
+        _DATA,
+        "--data",
+        metavar="NAME",
+        help="digits, mnist, fashion-mnist, cifar10, cifar100, tiny-imagenet or "
+        "folder:PATH with train/ and test/.  [default: digits]",
+    ),
+    _option(_DATA, "--data-root", metavar="DIR", help="Where data sets are kept."),
+    _option(_DATA, "--size", type=int, metavar="N", help="Resize images to N x N."),
+    _option(_DATA, "--skip-corrupt", is_flag=True, help="Pass over images that cannot be read."),
+    _option(_DATA, "--limit-train", type=int, metavar="N", help="Train on N of the images, each class in proportion."),
+    _option(_DATA, "--validation", type=float, metavar="FRACTION", help="Training images held out.  [default: 0.1]"),
+    _option(
+        _DATA,
+        "--select-on",
+        type=click.Choice(["validation", "test"]),
+        help="Images that choose the best epoch; test is how the paper reports, and flatters.",
+    ),
+    _option(
+        _MODEL,
+        "--model",
+        metavar="NAME",
+        help="convmixer, resnet, vit, mlp, torchvision.NAME or package.module:factory.",
+    ),
+    _option(_MODEL, "--model-arg", "model_arg", multiple=True, metavar="KEY=VALUE", help="An argument of the model."),
+    _option(_MODEL, "--dim", type=int, metavar="N", help="Channels of a convmixer or vit."),
+    _option(_MODEL, "--depth", type=int, metavar="N", help="Blocks or layers."),
+    _option(_MODEL, "--kernel", type=int, metavar="N", help="Kernel side of a convmixer."),
+    _option(_MODEL, "--patch", type=int, metavar="N", help="Patch side of a convmixer or vit."),
+    _option(_MODEL, "--width", type=int, metavar="N", help="First width of a resnet."),
+    _option(_MASK, "--regular", is_flag=True, help="No masks: train the same model dense."),
+    _option(_MASK, "--strategy", type=click.Choice(["full", "one-layer", "mp", "rp"]), help="Where values come from."),
+    _option(_MASK, "--ratio", type=float, metavar="R", help="rp: length of the vector as part of the largest layer."),
+    _option(_MASK, "--values", type=int, metavar="N", help="rp: length of the vector."),
+    _option(_MASK, "--mode", type=click.Choice(["copy", "rand"]), help="rp: tile the vector, or also shuffle."),
+    _option(_MASK, "--distribution", type=click.Choice(["signed", "uniform", "normal"]), help="Of the values."),
+    _option(_MASK, "--scale", type=click.Choice(["none", "tensor", "channel"]), help="What values are scaled by."),
+    _option(_MASK, "--alphabet", type=click.Choice(["keep", "sign", "ternary"]), help="What a mask chooses between."),
+    _option(_MASK, "--learner", type=click.Choice(["threshold", "topk"]), help="How scores become a mask."),
+    _option(_MASK, "--density", type=float, metavar="D", help="Fraction kept, between 0 and 1."),
+    _option(_MASK, "--store", type=click.Choice(["seed", "vector"]), help="What an export carries of the values."),
+    _option(
+        _RECIPE,
+        "--preset",
+        metavar="NAME",
+        help="default, digits, or paper: the reference's README command.  [default: by the data]",
+    ),
+    _option(_RECIPE, "--epochs", type=int, metavar="N", help="Passes over the training images."),
+    _option(_RECIPE, "--batch-size", type=int, metavar="N", help="Images a step."),
+    _option(_RECIPE, "--lr", type=float, metavar="RATE", help="Peak learning rate of AdamW."),
+    _option(_RECIPE, "--weight-decay", type=float, metavar="D", help="Of AdamW."),
+    _option(_RECIPE, "--schedule", type=click.Choice(["piecewise", "cosine"]), help="Of the learning rate."),
+    _option(_RECIPE, "--grad-clip", type=float, metavar="NORM", help="Largest norm of the gradient."),
+    _option(_RECIPE, "--label-smoothing", type=float, metavar="P", help="Probability spread over all classes."),
+    _option(_RECIPE, "--seed", type=int, metavar="N", help="Of values, scores, order and augmentation.  [default: 0]"),
+    _option(_AUGMENT, "--shift", type=int, metavar="PIXELS", help="Move images by up to this much."),
+    _option(_AUGMENT, "--flip/--no-flip", default=None, help="Mirror every other image."),
+    _option(_AUGMENT, "--crop-scale", type=float, metavar="S", help="Crop squares of S to 1 times the area."),
+    _option(
+        _AUGMENT, "--randaugment", type=int, nargs=2, metavar="N M", help="RandAugment: N operations of magnitude M."
+    ),
+    _option(_AUGMENT, "--jitter", type=float, metavar="J", help="Change of brightness, contrast and saturation."),
+    _option(_AUGMENT, "--erasing", type=float, metavar="P", help="Probability of an erased rectangle."),
+    _option(_MACHINE, "--device", metavar="DEVICE", help="cpu, cuda, cuda:N or auto.  [default: auto]"),
+    _option(_MACHINE, "--workers", type=int, metavar="N", help="Processes that augment.  [default: by the device]"),
+    _option(
+        _MACHINE,
+        "--amp",
+        type=click.Choice(["auto", "off", "bfloat16", "float16"]),
+        help="Half precision; auto is float16 on CUDA.",
+    ),
+    _option(_MACHINE, "--channels-last", is_flag=True, help="Channels-last memory."),
+    _option(_MACHINE, "--compile", is_flag=True, help="Train through torch.compile."),
+]
+
+RECIPE = tuple(option.name or "" for option in _OPTIONS)
+"""The parameter names of the options above: what makes a run, as against where it is kept and how it is shown."""
+
+
+def recipe_options(function: _Function) -> _Function:
+    """Give a command every option of the recipe, in their order; values that the user left out are ignored."""
+    for option in reversed(_OPTIONS):
+        params: list[click.Parameter] = function.__dict__.setdefault("__click_params__", [])
+        params.append(option)
+    return function

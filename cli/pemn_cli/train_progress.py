@@ -1,0 +1,89 @@
+"""What a person sees of a run while it trains: a bar on a terminal, a line an epoch anywhere else."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from pemn_cli.output import status, stderr_console
+from pemn_compress.train.progress import EpochReport, Progress, StepReport
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+    from rich.progress import TaskID
+
+__all__ = ["Display"]
+
+
+class Display(Progress):
+    """Shows reports on stderr; `epoch_now` is the epoch that is under way, counted from 1.
+
+    Args:
+        epochs: how many there are.
+        first: the one that comes first.
+    """
+
+    def __init__(self, epochs: int, first: int) -> None:
+        self.epochs, self.epoch_now = epochs, first
+        self._first = first
+        self._bar: Bar | None = None
+        self._task: TaskID | None = None
+        self._last = ""
+
+    def __enter__(self) -> Display:
+        if sys.stderr.isatty():
+            from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+            from rich.progress import Progress as Bar
+
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(16),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[state]}"),
+            )
+            self._bar = Bar(*columns, console=stderr_console(), transient=True)
+            self._task = self._bar.add_task(self._where(), total=1000 * (self.epochs - self._first + 1), state="")
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def step(self, report: StepReport) -> None:
+        self.epoch_now = report.epoch
+        if self._bar is not None and self._task is not None:
+            done = 1000 * (report.epoch - self._first + report.step / report.steps)
+            state = f"{report.images_per_second:,.0f} img/s  loss {report.loss:.3f}{self._last}"
+            self._bar.update(self._task, completed=done, description=self._where(), state=state)
+
+    def epoch(self, report: EpochReport) -> None:
+        self.epoch_now = min(report.epoch + 1, self.epochs)
+        if self._bar is None:
+            status(self._line(report))
+        else:
+            self._last = "".join(f"  {part}" for part in self._parts(report))
+
+    def note(self, text: str) -> None:
+        status(f"warning: {text}")
+
+    def _where(self) -> str:
+        return f"epoch {self.epoch_now}/{self.epochs}"
+
+    def _line(self, report: EpochReport) -> str:
+        speed = f"{report.images_per_second:,.0f} img/s"
+        parts = (f"epoch {report.epoch}/{self.epochs}", f"loss {report.train_loss:.3f}", *self._parts(report), speed)
+        return "  ".join(parts) + ("  best" if report.best else "")
+
+    @staticmethod
+    def _parts(report: EpochReport) -> list[str]:
+        parts = []
+        for name, accuracy in (("validation", report.validation_accuracy), ("test", report.test_accuracy)):
+            if accuracy is not None:
+                parts.append(f"{name} {accuracy:.2f} %")
+        if report.density is not None:
+            parts.append(f"density {report.density:.3f}")
+        return [*parts, f"about {report.estimated_bytes:,} B"]

@@ -1,0 +1,108 @@
+"""Recipes by name, and how the options that a user gives override them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+from pemn_compress.train.run_config import RunConfig
+from pemn_formats.errors import PemnError
+
+__all__ = ["PRESETS", "resolve"]
+
+PRESETS: dict[str, dict[str, Any]] = {
+    # Signed constants, a threshold and AdamW: what METHOD's short runs and ours on held-out images favoured.
+    "default": {
+        "data": "cifar10",
+        "model": "convmixer",
+        "model_args": {},
+        "strategy": "full",
+        "epochs": 30,
+        "batch_size": 128,
+        "lr": 0.02,
+        "weight_decay": 0.005,
+        "schedule": "piecewise",
+    },
+    # 97.6 to 99.0 % on held-out images over five seeds, about 4.9 kB, seconds on one core.
+    "digits": {
+        "data": "digits",
+        "model": "mlp",
+        "model_args": {"hidden": 128, "depth": 2},
+        "strategy": "rp",
+        "epochs": 60,
+        "batch_size": 64,
+        "lr": 0.02,
+        "weight_decay": 0.005,
+        "schedule": "cosine",
+    },
+    # The reference's README command for RP 1e-3 on ConvMixer (yueb17/PEMN).
+    "paper": {
+        "data": "cifar10",
+        "model": "convmixer",
+        "model_args": {"dim": 256, "depth": 6, "kernel": 5, "patch": 2},
+        "strategy": "rp",
+        "ratio": 1e-3,
+        "distribution": "normal",
+        "scale": "none",
+        "alphabet": "keep",
+        "learner": "topk",
+        "density": 0.5,
+        "epochs": 100,
+        "batch_size": 512,
+        "lr": 0.05,
+        "weight_decay": 0.005,
+        "schedule": "piecewise",
+        "amp": "auto",
+        "crop_scale": 1.0,
+        "flip": True,
+        "randaugment_n": 2,
+        "randaugment_m": 12,
+        "jitter": 0.2,
+        "erasing": 0.2,
+    },
+}
+"""Options by preset, under the names of `RunConfig.to_options`."""
+
+_MIRRORED = ("cifar10", "cifar100", "fashion-mnist", "tiny-imagenet", "folder")
+_OF_MASKS = ("ratio", "values", "mode", "strategy", "distribution", "scale", "alphabet", "learner", "density", "store")
+
+
+def resolve(preset: str | None, explicit: Mapping[str, Any]) -> RunConfig:
+    """The run that a preset and the user's own options add up to; the user's options win.
+
+    Without a preset it is `digits` for that data (which is the data when none is named) and `default` for any other.
+    Where an option of the user's makes others of the preset meaningless, those go: another model drops the preset's
+    arguments, another strategy its ratio, `regular` everything about masks. Outside `paper`, photographs are shifted
+    and mirrored; digits are not: they are not symmetric, and shifts cost 1 point of accuracy.
+
+    Raises:
+        PemnError: an unknown preset, or options that are wrong or contradict each other.
+    """
+    if preset is None:
+        preset = "digits" if explicit.get("data", "digits") == "digits" else "default"
+    if preset not in PRESETS:
+        close = difflib.get_close_matches(preset, PRESETS, n=1)
+        hint = f" (did you mean {close[0]!r}?)" if close else ""
+        raise PemnError(f"unknown preset {preset!r}{hint}; known: {', '.join(PRESETS)}")
+    options = dict(PRESETS[preset])
+    data = explicit.get("data", options["data"])
+    if preset != "paper" and str(data).partition(":")[0] in _MIRRORED:
+        options.update(flip=True, shift=0 if data == "fashion-mnist" else 4)
+    _drop_meaningless(options, explicit)
+    arguments = {**options["model_args"], **explicit.get("model_args", {})}
+    return RunConfig.from_options({**options, **explicit, "model_args": arguments})
+
+
+def _drop_meaningless(options: dict[str, Any], explicit: Mapping[str, Any]) -> None:
+    gone: list[str] = []
+    if explicit.get("model", options["model"]) != options["model"]:
+        options["model_args"] = {}
+    if explicit.get("strategy", options["strategy"]) != "rp":
+        gone += ["ratio", "values", "mode"]
+    if "values" in explicit or "ratio" in explicit:
+        gone += ["values", "ratio"]
+    if explicit.get("regular"):
+        gone += _OF_MASKS
+    for name in gone:
+        options.pop(name, None)
