@@ -41,6 +41,8 @@ class TrainConfig:
         validation: fraction of the training images held out.
         select_on: the split on which the best epoch is chosen; `test` is how the paper reports, and flatters.
         workers: processes that augment; None chooses: none on the CPU, up to eight beside a GPU.
+        threads: CPU threads of torch; None leaves them as they are. Equal bits need equal threads, and small nets are
+            fastest with one.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         channels_last: keep images and convolutions in channels-last memory.
         compile: train through `torch.compile`.
@@ -68,6 +70,7 @@ class TrainConfig:
     validation: float = 0.1
     select_on: str = "validation"
     workers: int | None = None
+    threads: int | None = None
     device: str = "auto"
     channels_last: bool = False
     compile: bool = False
@@ -90,6 +93,8 @@ class TrainConfig:
         self._number("jitter", 0.0, 1.0)
         self._number("erasing", 0.0, 1.0)
         self._number("validation", 0.0, 1.0, below=True)
+        if self.threads is not None:
+            self._whole("threads", 1, 1024)
         if self.workers is not None:
             self._whole("workers", 0)
         for name in ("flip", "channels_last", "compile"):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import torch
 
 from pemn_compress.loading import checked_device
 from pemn_formats.errors import PemnError
 
-__all__ = ["resolve_device"]
+__all__ = ["cpu_threads", "resolve_device"]
 
 
 def resolve_device(name: str) -> torch.device:
@@ -24,3 +27,15 @@ def resolve_device(name: str) -> torch.device:
     if device.type != "cuda":
         raise PemnError(f"training runs on cpu or cuda, found device {name!r}")
     return torch.device("cuda", device.index or 0)
+
+
+@contextlib.contextmanager
+def cpu_threads(count: int | None) -> Iterator[None]:
+    """Let torch use `count` threads inside the block; None changes nothing."""
+    before = torch.get_num_threads()
+    if count is not None:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from typing import Any
 
@@ -11,9 +10,10 @@ from torch import Tensor, nn
 
 from pemn_compress.data import ImageSet, Splits
 from pemn_compress.train.batches import TrainBatches
+from pemn_compress.train.best import is_better, remember
 from pemn_compress.train.check_model import check_model
 from pemn_compress.train.config import TrainConfig
-from pemn_compress.train.device import resolve_device
+from pemn_compress.train.device import cpu_threads, resolve_device
 from pemn_compress.train.evaluate import Evaluation, evaluate
 from pemn_compress.train.optimizer import build_optimizer
 from pemn_compress.train.precision import Precision
@@ -58,12 +58,14 @@ def fit(
     Raises:
         PemnError: the model does not fit the data, the loss stops being a number, or a file cannot be written.
     """
-    training = _Training(model, splits, config or TrainConfig(), run, progress or Progress())
-    if resume:
-        training.restore()
-    while training.finished < training.config.epochs:
-        training.one_epoch()
-    return training.conclude()
+    config = config or TrainConfig()
+    with cpu_threads(config.threads):
+        training = _Training(model, splits, config, run, progress or Progress())
+        if resume:
+            training.restore()
+        while training.finished < config.epochs:
+            training.one_epoch()
+        return training.conclude()
 
 
 class _Training:
@@ -77,6 +79,7 @@ class _Training:
         self.model = model.to(self.device)
         if config.channels_last:
             self.model = self.model.to(memory_format=torch.channels_last)
+        self.watched = _watched(splits, config)
         self.batches = TrainBatches(splits.train, splits.spec, config, self.device)
         self.optimizer = build_optimizer(model, config)
         self.precision = Precision(config.amp, self.device)
@@ -90,20 +93,14 @@ class _Training:
         began = time.perf_counter()
         loss, accuracy, rate = self._train(self.finished)
         trained = time.perf_counter() - began
-        held_out = {split: self._evaluate(split) for split in self._watched()}
+        held_out = {split: self._evaluate(split) for split in self.watched}
         masks = count_masks(self.model)
         size = estimate_bytes(self.model, masks)
         kept = sum(mask.nonzero for mask in masks) / sum(mask.count for mask in masks) if masks else None
         self.finished += 1
-        best = self._is_best(held_out[self.config.select_on])
+        best = is_better(held_out[self.config.select_on], self.best, self.config.select_on)
         if best:
-            self.best = {
-                "epoch": self.finished,
-                "model": _on_cpu(self.model.state_dict()),
-                "evaluations": {split: result.to_dict() for split, result in held_out.items()},
-                "density": kept,
-                "bytes": size,
-            }
+            self.best = remember(self.model, epoch=self.finished, held_out=held_out, density=kept, size=size)
         self.seconds += time.perf_counter() - began
         validation, test = held_out.get("validation"), held_out.get("test")
         report = EpochReport(
@@ -178,7 +175,7 @@ class _Training:
                 correct += (output.argmax(1) == labels).sum()
                 seen += len(labels)
                 if (step + 1) % _REPORT_EVERY == 0 or step + 1 == self.batches.steps:
-                    recent = self._check(losses, epoch, step)
+                    recent = self._recent(losses)
                     speed = seen / (time.perf_counter() - began)
                     self.progress.step(
                         StepReport(epoch + 1, self.config.epochs, step + 1, self.batches.steps, recent, speed)
@@ -201,36 +198,25 @@ class _Training:
             group["lr"] = rate
         return rate
 
-    def _check(self, losses: list[Tensor], epoch: int, step: int) -> float:
-        """The mean of the recent losses; raise `PemnError` when one of them is no number."""
-        first = max(0, len(losses) - _REPORT_EVERY)
+    def _recent(self, losses: list[Tensor]) -> float:
+        """The mean loss since the last report; raise `PemnError` when one of them is no number."""
+        first = (len(losses) - 1) // _REPORT_EVERY * _REPORT_EVERY
         recent = torch.stack(losses[first:])
-        bad = torch.nonzero(~recent.isfinite()).flatten()
-        if len(bad):
-            where = f"epoch {epoch + 1}, step {first + int(bad[0]) + 1} of {self.batches.steps}"
-            kept = f"; the state after epoch {epoch} is kept in {self.run.path}" if self.run and epoch else ""
+        bad = torch.nonzero(~recent.isfinite()).flatten().tolist()
+        if bad:
+            where = f"epoch {self.finished + 1}, step {first + bad[0] + 1} of {self.batches.steps}"
+            kept = (
+                f"; the state after epoch {self.finished} is in {self.run.path}" if self.run and self.finished else ""
+            )
             raise PemnError(
-                f"the loss became {float(recent[bad[0]])} in {where}; lower the learning rate "
-                f"(now {self.config.lr:g}) or clip the gradient (--grad-clip 1){kept}"
+                f"the loss became {float(recent[bad[0]])} in {where}: "
+                f"lower the learning rate (now {self.config.lr:g}) or clip the gradient{kept}"
             )
         return float(recent.mean())
-
-    def _watched(self) -> tuple[str, ...]:
-        has_validation = len(self.splits.validation) > 0
-        if self.config.select_on == "validation" and not has_validation:
-            raise PemnError("no validation images to choose the best epoch on; hold some out or select on test")
-        needed = {"validation": has_validation, "test": self.config.select_on == "test"}
-        return tuple(split for split, wanted in needed.items() if wanted)
 
     def _evaluate(self, split: str) -> Evaluation:
         images: ImageSet = getattr(self.splits, split)
         return evaluate(self.model, images, self.splits.spec, device=self.device)
-
-    def _is_best(self, found: Evaluation) -> bool:
-        if not self.best:
-            return True
-        record = self.best["evaluations"][self.config.select_on]
-        return (found.accuracy, -found.loss) > (record["accuracy"], -record["loss"])
 
     def _keep(self, report: EpochReport) -> None:
         if self.run is None:
@@ -249,5 +235,10 @@ class _Training:
         self.run.save_checkpoint(state, self.finished)
 
 
-def _on_cpu(state: dict[str, Any]) -> dict[str, Any]:
-    return {name: copy.deepcopy(value.detach()).cpu() for name, value in state.items()}
+def _watched(splits: Splits, config: TrainConfig) -> tuple[str, ...]:
+    """The splits that every epoch is measured on."""
+    has_validation = len(splits.validation) > 0
+    if config.select_on == "validation" and not has_validation:
+        raise PemnError("no validation images to choose the best epoch on; hold some out or select on test")
+    needed = {"validation": has_validation, "test": config.select_on == "test"}
+    return tuple(split for split, wanted in needed.items() if wanted)

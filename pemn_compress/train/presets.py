@@ -35,6 +35,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "lr": 0.02,
         "weight_decay": 0.005,
         "schedule": "cosine",
+        "threads": 1,
     },
     # The reference's README command for RP 1e-3 on ConvMixer (yueb17/PEMN).
     "paper": {

@@ -115,7 +115,7 @@ class RunFolder:
             raise PemnError(f"{self.path / _METRICS} could not be written: {error.strerror}") from None
 
     def keep(self, epochs: int) -> None:
-        """Drop the records after epoch `epochs`, which a resumed run will write again, and what a kill left half done."""
+        """Drop the records after epoch `epochs`, which a resumed run writes again, and files that a kill cut short."""
         for path in self.path.iterdir():
             if _HALF_DONE.fullmatch(path.name):
                 path.unlink(missing_ok=True)
