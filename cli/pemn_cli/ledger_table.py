@@ -79,8 +79,9 @@ def rows(ledgers: Sequence[Ledger], dense: DenseFile | None = None) -> list[list
     return [
         *table,
         [],
-        row("the paper's count", lambda each: _bytes(each.paper_bytes)),
-        row("  of dense weights", lambda each: _bytes(each.paper_dense)),
+        ["the paper's count"],
+        row("  float prototype, 1 bit a weight", lambda each: _bytes(each.paper_bytes)),
+        row("  32 bits a weight", lambda each: _bytes(each.paper_dense)),
         row("  ratio", lambda each: ratio(each.paper_dense, each.paper_bytes)),
         row("  reduction", lambda each: _share(each.paper_dense - each.paper_bytes, each.paper_dense)),
     ]
@@ -91,10 +92,14 @@ def short_rows(ledger: Ledger) -> list[list[str]]:
     masks = f"{ledger.bits_per_weight:.3f} bits a weight, {ledger.mask_weights:,} weights"
     return [
         ["header", _bytes(ledger.header), ""],
-        ["prototypes", _bytes(ledger.prototypes), "" if ledger.prototypes else "a seed says it all"],
+        ["prototypes", _bytes(ledger.prototypes), "values" if ledger.prototypes else "from the seed"],
         ["masks", _bytes(ledger.masks), masks],
         ["residual", _bytes(ledger.residual), ", ".join(sorted(ledger.residual_by_kind))],
-        ["file", _bytes(ledger.file_bytes), f"{ratio(ledger.dense_float32, ledger.file_bytes)} under dense float32"],
+        [
+            "file",
+            _bytes(ledger.file_bytes),
+            f"dense float32 is {ratio(ledger.dense_float32, ledger.file_bytes)} as large",
+        ],
     ]
 
 

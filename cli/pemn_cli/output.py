@@ -57,22 +57,23 @@ def print_line(text: str = "") -> None:
 
 
 def print_table(
-    rows: Sequence[Sequence[str]], *, header: Sequence[str] = (), title: str = "", left: int = 1, indent: int = 0
+    rows: Sequence[Sequence[str]], *, align: str = "l", header: Sequence[str] = (), indent: int = 0
 ) -> None:
-    """Aligned columns on stdout; the first `left` columns flush left, the rest flush right.
+    """Aligned columns on stdout.
 
-    Headings and titles are bold on a terminal; anywhere else the text is plain, as wide as it needs to be.
+    `align` holds `l` or `r` for each column, the last one for all that follow. The header is bold on a terminal;
+    anywhere else the text is plain, and as wide as it needs to be.
     """
     cells = [[printable(cell) for cell in row] for row in [*([header] if header else []), *rows]]
-    widths = [max(len(row[column]) for row in cells if column < len(row)) for column in range(max(map(len, cells)))]
-    if title:
-        click.echo(_heading(printable(title)))
+    columns = max(map(len, cells), default=0)
+    widths = [max(len(row[column]) for row in cells if column < len(row)) for column in range(columns)]
+    flush = align.ljust(columns, align[-1])
     for number, row in enumerate(cells):
         parts = [
-            cell.ljust(width) if column < left else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=False))
+            cell.rjust(width) if side == "r" else cell.ljust(width)
+            for cell, width, side in zip(row, widths, flush, strict=False)
         ]
-        line = " " * indent + "  ".join(parts).rstrip()
+        line = (" " * indent + "  ".join(parts)).rstrip()
         click.echo(_heading(line) if header and number == 0 else line)
 
 

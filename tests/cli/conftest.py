@@ -26,7 +26,7 @@ class Result:
 Run = Callable[..., Result]
 
 
-@pytest.fixture()
+@pytest.fixture
 def run(capfd: pytest.CaptureFixture[str]) -> Run:
     """Run the command line in this process."""
 
@@ -41,7 +41,7 @@ def run(capfd: pytest.CaptureFixture[str]) -> Run:
     return call
 
 
-@pytest.fixture()
+@pytest.fixture
 def assert_fails(run: Run) -> Callable[..., str]:
     """Run a command that must fail: the right code, nothing on stdout, one line on stderr, which is returned."""
 
@@ -80,7 +80,46 @@ def content(density: float = 0.5, *, stored: bool = False) -> Content:
     )
 
 
-@pytest.fixture()
+@pytest.fixture(scope="session")
+def trained_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A runs folder: `masked`, a small ConvMixer after one epoch on digits, and `dense`, the same net without masks."""
+    from pemn_compress.config import MaskConfig
+    from pemn_compress.train.config import TrainConfig
+    from pemn_compress.train.job import start
+    from pemn_compress.train.run_config import RunConfig
+
+    runs = tmp_path_factory.mktemp("trained") / "runs"
+    for name, mask in (("dense", None), ("masked", MaskConfig(strategy="rp", values=31))):
+        options = RunConfig(
+            model="convmixer",
+            model_args={"dim": 8, "depth": 1, "patch": 2, "kernel": 3},
+            mask=mask,
+            train=TrainConfig(epochs=1, device="cpu", batch_size=256),
+        )
+        start(options, runs=runs, name=name).train()
+    return runs
+
+
+@pytest.fixture(scope="session")
+def digits_bytes(trained_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The exported masked run."""
+    from pemn_compress.export import export_run
+    from pemn_compress.train.run import RunFolder
+
+    path = tmp_path_factory.mktemp("exported") / "digits.pemn"
+    export_run(RunFolder.open(trained_runs / "masked"), path, evaluate_on_test=False)
+    return path.read_bytes()
+
+
+@pytest.fixture
+def digits_file(digits_bytes: bytes, tmp_path: Path) -> Path:
+    """A file of a registered architecture with its input."""
+    path = tmp_path / "digits.pemn"
+    path.write_bytes(digits_bytes)
+    return path
+
+
+@pytest.fixture
 def model_file(tmp_path: Path) -> Path:
     """A `.pemn` file of no registered architecture."""
     path = tmp_path / "model.pemn"

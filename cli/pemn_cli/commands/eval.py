@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pemn_cli.opening import opened
+from pemn_cli.opening import about, opened
 from pemn_cli.options import batch_size_option, data_root_option, device_option, json_option, model_argument
 from pemn_cli.output import print_json, print_table
 
@@ -69,11 +69,10 @@ def command(
       pemn-compress eval resnet18.pemn --model torchvision.resnet18 --data folder:photos --device cuda
     """
     from pemn_compress.data import DataSpec, load_data
-    from pemn_compress.loading import load_model
-    from pemn_compress.train.device import resolve_device
+    from pemn_compress.loading import checked_device, load_model
     from pemn_compress.train.evaluate import evaluate
 
-    place = resolve_device(device)
+    place = checked_device(device)
     with opened(model) as reader:
         described = reader.manifest.input
     wanted = None if described is None else DataSpec.from_input(described)
@@ -83,7 +82,8 @@ def command(
     seen = splits.spec if wanted is None else _fitting(model, wanted, splits.spec)
     images = getattr(splits, split)
     into = None if spec is None else _user_model(spec, model_args)
-    network = load_model(model, into=into, device=place)
+    with about(model):
+        network = load_model(model, into=into, device=place)
     _wait(place.type)
     started = time.perf_counter()
     result = evaluate(network, images, seen, device=place, batch_size=batch_size)
@@ -110,7 +110,7 @@ def command(
             ["loss", f"{result.loss:.4f}", "cross-entropy, nats"],
             ["speed", f"{result.count / elapsed:,.0f}", f"images/s on {place}"],
         ],
-        left=3,
+        align="lrl",
     )
 
 

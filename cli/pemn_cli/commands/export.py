@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@click.command(name="export", short_help="Write the newest run to a .pemn file, checked to load back equal.")
+@click.command(name="export", short_help="Write a run to a .pemn file that is checked first.")
 @model_argument
 @click.option("--run", metavar="NAME|PATH", help="Which run.  [default: the newest]")
 @click.option("--runs-dir", type=PATH, default=Path("runs"), show_default=True, help="Folder that holds the runs.")
@@ -102,7 +102,7 @@ def _print(report: ExportReport) -> None:
     from pemn_cli.ledger_table import short_rows
 
     print_line(f"{report.path}")
-    print_table(short_rows(report.ledger), left=1, indent=2)
+    print_table(short_rows(report.ledger), align="lrl", indent=2)
     equal = f"{report.masked_tensors} masked tensors bit for bit, {report.residual_entries} residual entries as rounded"
     print_line(f"loads back equal: {equal}")
     if report.before is None or report.after is None:

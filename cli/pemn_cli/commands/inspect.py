@@ -91,16 +91,16 @@ def _print(report: dict[str, Any]) -> None:
             *([alias, f"is tied to {target}"] for alias, target in report["aliases"].items()),
             *([["extra", ", ".join(sorted(report["extra"]))]] if report["extra"] else []),
         ],
-        left=2,
+        align="l",
     )
     print_line()
     print_table(
         [
-            [str(index), each["source"], f"{each['length']:,}", "values in the file" if each["stored"] else "seed"]
+            [str(index), each["source"], f"{each['length']:,}", "in the file" if each["stored"] else "from the seed"]
             for index, each in enumerate(report["prototypes"])
         ],
-        header=["prototype", "source", "length", "from"],
-        left=2,
+        header=["prototype", "source", "length", "values"],
+        align="llrl",
     )
     print_line()
     print_table(
@@ -113,14 +113,14 @@ def _print(report: dict[str, Any]) -> None:
             for each in report["masked"]
         ],
         header=["masked tensor", "alphabet", "shape", "density", "prototype", "fill", "scale"],
-        left=2,
+        align="llrrrlr",
     )  # fmt: skip
     if report["residual"]:
         print_line()
         print_table(
             [[each["name"], each["kind"], each["dtype"], _shape(each["shape"])] for each in report["residual"]],
             header=["residual", "kind", "dtype", "shape"],
-            left=3,
+            align="lllr",
         )
 
 

@@ -92,7 +92,7 @@ def command(model: Path, device: str, dtype: str, to: Path | None, force: bool, 
             ["total", seconds(times[-1] - times[0]), f"on {place}"],
             *([["written", "", f"{to}, {size(to.stat().st_size)}"]] if to is not None else []),
         ],
-        left=3,
+        align="lrl",
     )
 
 

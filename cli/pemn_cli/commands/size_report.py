@@ -51,7 +51,7 @@ def command(models: tuple[Path, ...], dense: Path | None, plot: Path | None, for
     if as_json:
         print_json({"files": [record(path, ledger, other) for path, ledger in zip(models, ledgers, strict=True)]})
     else:
-        print_table(rows(ledgers, other), header=["", *(path.name for path in models)])
+        print_table(rows(ledgers, other), align="lr", header=["", *(path.name for path in models)])
 
 
 def _check_plot(plot: Path, *, force: bool) -> None:
