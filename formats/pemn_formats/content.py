@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pemn_formats import log8
 from pemn_formats.values import DISTRIBUTIONS
 
 __all__ = [
@@ -17,17 +18,20 @@ __all__ = [
     "BN_SUFFIXES",
     "DTYPES",
     "EXPLICIT_SOURCES",
+    "LOG8",
     "RESIDUAL_KINDS",
     "Content",
+    "Delta",
     "MaskedSpec",
     "MaskedTensor",
     "Prototype",
     "ResidualSpec",
     "ResidualTensor",
+    "Task",
 ]
 
 ALPHABETS = ("keep", "sign", "ternary")
-RESIDUAL_KINDS = ("dense", "bn", "scale")
+RESIDUAL_KINDS = ("dense", "bn", "int8", "scale")
 EXPLICIT_SOURCES = ("float32", "float16")
 
 # How the values of each stored dtype are held in numpy. bfloat16 has no numpy type: its 16 bits are held as uint16.
@@ -43,6 +47,9 @@ DTYPES: Mapping[str, np.dtype[Any]] = {
     "uint8": np.dtype("u1"),
     "bool": np.dtype("?"),
 }
+
+# A residual entry of this dtype is held as the bytes of `pemn_formats.log8`.
+LOG8 = "log8"
 
 # The state-dict entries that one folded BatchNorm stands for.
 BN_SUFFIXES = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
@@ -119,8 +126,9 @@ class ResidualSpec:
     """What the manifest says of one residual entry.
 
     `dense` is a state-dict entry as it stands. `bn` is a BatchNorm at module path `name` folded to an affine map: two
-    rows (scale, shift) of shape[1] channels, and the layer's `eps`. `scale` holds the channel scales of the masked
-    tensor of the same name.
+    rows (scale, shift) of shape[1] channels, and the layer's `eps`. `int8` is a state-dict entry whose float32 values
+    are the stored ones times a scale per output channel (dimension 0). `scale` holds the channel scales of the masked
+    tensor or int8 entry of the same name.
     """
 
     name: str
@@ -135,23 +143,61 @@ class ResidualSpec:
         return math.prod(self.shape)
 
     @property
+    def vectors(self) -> int:
+        """Into how many vectors with a range of their own `log8` cuts it: the rows of a folded BatchNorm, else one."""
+        return 2 if self.kind == "bn" else 1
+
+    @property
+    def held_dtype(self) -> str:
+        """The key of `DTYPES` that its values are held in: its dtype, but uint8 for `log8`."""
+        return "uint8" if self.dtype == LOG8 else self.dtype
+
+    @property
+    def held_shape(self) -> tuple[int, ...]:
+        """The shape that its values are held in: its own, but for `log8` that of the stored bytes."""
+        return (log8.stored_bytes(self.vectors, self.numel),) if self.dtype == LOG8 else self.shape
+
+    @property
     def stored_bytes(self) -> int:
         """Bytes of its values before compression."""
-        return self.numel * DTYPES[self.dtype].itemsize
+        return math.prod(self.held_shape) * DTYPES[self.held_dtype].itemsize
 
     @property
     def state_names(self) -> tuple[str, ...]:
         """The state-dict names that this entry gives a value to."""
         if self.kind == "bn":
             return tuple(f"{self.name}.{suffix}" if self.name else suffix for suffix in BN_SUFFIXES)
-        return (self.name,) if self.kind == "dense" else ()
+        return () if self.kind == "scale" else (self.name,)
 
 
 @dataclass(frozen=True)
 class ResidualTensor(ResidualSpec):
-    """A residual entry with its values, in the numpy dtype that `DTYPES` names."""
+    """A residual entry with its values as they are held: `DTYPES[held_dtype]` of shape `held_shape`."""
 
     values: npt.NDArray[Any] = field(default_factory=lambda: np.empty(0, np.float32))
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a bundle says of one of its models besides the tensors; fields as in `Content`."""
+
+    architecture: Mapping[str, Any] | None = None
+    input: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Delta:
+    """What makes a content a patch: everything it says is its result's, except for the values that are differences.
+
+    `base` and `result` are content ids. The flags say, for each prototype, masked tensor and residual entry in their
+    order, whether its values are the difference from those of the base (True) or stand for themselves.
+    """
+
+    base: str
+    result: str
+    prototypes: tuple[bool, ...]
+    masked: tuple[bool, ...]
+    residual: tuple[bool, ...]
 
 
 @dataclass(frozen=True)
@@ -160,6 +206,9 @@ class Content:
 
     `architecture` is a registered name with its arguments, `input` how images become tensors, `aliases` maps tied
     state-dict names to the stored one, `extra` is the object that readers ignore and writers preserve.
+
+    A bundle has `tasks`, by name: it holds several models over the same prototypes, each name of a masked tensor,
+    residual entry or alias is "task:name", and `architecture` and `input` stand with the tasks. A patch has `delta`.
     """
 
     seed: int
@@ -170,3 +219,5 @@ class Content:
     input: Mapping[str, Any] | None = None
     aliases: Mapping[str, str] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
+    tasks: Mapping[str, Task] = field(default_factory=dict)
+    delta: Delta | None = None

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
 from pemn_formats import canonical_json
-from pemn_formats.content import Content, MaskedSpec, Prototype, ResidualSpec
+from pemn_formats.content import Content, Delta, MaskedSpec, Prototype, ResidualSpec, Task
 
-__all__ = ["Manifest", "float_bits", "manifest_of", "to_json"]
+__all__ = ["Manifest", "differences", "float_bits", "manifest_of", "to_json"]
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,8 @@ class Manifest:
     input: Mapping[str, Any] | None
     aliases: Mapping[str, str]
     extra: Mapping[str, Any]
+    tasks: Mapping[str, Task] = field(default_factory=dict)
+    delta: Delta | None = None
 
     @property
     def prototype_bytes(self) -> int:
@@ -55,7 +57,26 @@ def manifest_of(content: Content) -> Manifest:
         input=content.input,
         aliases=content.aliases,
         extra=content.extra,
+        tasks=content.tasks,
+        delta=content.delta,
     )
+
+
+def differences(manifest: Manifest) -> frozenset[tuple[str, str | int]]:
+    """Return what a patch holds as differences: ("prototype", index), ("masked", name), (residual kind, name).
+
+    Their values obey no rule of their own, and are checked when the patch is applied.
+    """
+    delta = manifest.delta
+    if delta is None:
+        return frozenset()
+    keys: list[tuple[str, str | int]] = [
+        *(("prototype", index) for index in range(len(manifest.prototypes))),
+        *(("masked", tensor.name) for tensor in manifest.masked),
+        *((entry.kind, entry.name) for entry in manifest.residual),
+    ]
+    flags = (*delta.prototypes, *delta.masked, *delta.residual)
+    return frozenset(key for key, flag in zip(keys, flags, strict=True) if flag)
 
 
 def to_json(manifest: Manifest, *, extra: bool = True) -> bytes:
@@ -87,9 +108,18 @@ def to_json(manifest: Manifest, *, extra: bool = True) -> bytes:
         },
         "seed": manifest.seed,
     }
+    if manifest.tasks:
+        columns["tasks"] = {name: asdict(task) for name, task in manifest.tasks.items()}
+    if manifest.delta is not None:
+        columns["delta"] = _delta(manifest.delta)
     if extra and manifest.extra:
         columns["x"] = dict(manifest.extra)
     return canonical_json.dump(columns)
+
+
+def _delta(delta: Delta) -> dict[str, Any]:
+    flags = {key: [int(flag) for flag in getattr(delta, key)] for key in ("masked", "prototypes", "residual")}
+    return {"base": delta.base, "result": delta.result, **flags}
 
 
 def float_bits(value: np.float32) -> int:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from pemn_formats import canonical_json
+from pemn_formats.bundle import parts
 from pemn_formats.content import (
     ALPHABETS,
     DTYPES,
     EXPLICIT_SOURCES,
+    LOG8,
     RESIDUAL_KINDS,
     MaskedSpec,
     Prototype,
@@ -22,11 +25,13 @@ from pemn_formats.limits import MAX_DIMS, MAX_EXTRA_DEPTH, MAX_TENSOR_VALUES, MA
 from pemn_formats.manifest import Manifest
 from pemn_formats.names import check_name, shown
 from pemn_formats.philox import SEED_LIMIT
+from pemn_formats.settings_reader import read_aliases, read_architecture, read_delta, read_input, read_tasks
 from pemn_formats.values import DISTRIBUTIONS
 
 __all__ = ["check", "parse"]
 
 _KEYS = ("aliases", "architecture", "input", "masked", "prototypes", "residual", "seed")
+_OPTIONAL = ("delta", "tasks", "x")
 _MASKED = ("alphabets", "kept", "names", "prototypes", "scales", "shapes", "spans")
 _RESIDUAL = ("dtypes", "eps", "kinds", "names", "shapes")
 
@@ -34,8 +39,9 @@ _RESIDUAL = ("dtypes", "eps", "kinds", "names", "shapes")
 def parse(raw: bytes) -> Manifest:
     """Return the manifest that canonical JSON describes; raise `FormatError` for anything else."""
     top = canonical_json.parse(raw)
-    extra = top.pop("x", {}) if isinstance(top, dict) else {}
+    optional = {key: top.pop(key) for key in _OPTIONAL if key in top} if isinstance(top, dict) else {}
     json_object(top, _KEYS, "the manifest")
+    extra = optional.get("x", {})
     json_object(extra, None, "'x'")
     check_depth(extra, MAX_EXTRA_DEPTH)
     manifest = Manifest(
@@ -43,17 +49,35 @@ def parse(raw: bytes) -> Manifest:
         prototypes=_prototypes(top["prototypes"]),
         masked=_masked(top["masked"]),
         residual=_residual(top["residual"]),
-        architecture=_architecture(top["architecture"]),
-        input=None if top["input"] is None else _flat(top["input"], "'input'"),
-        aliases=_aliases(top["aliases"]),
+        architecture=read_architecture(top["architecture"]),
+        input=read_input(top["input"]),
+        aliases=read_aliases(top["aliases"]),
         extra=extra,
+        tasks=read_tasks(optional["tasks"]) if "tasks" in optional else {},
     )
+    if "delta" in optional:
+        stored = {"prototypes": manifest.prototypes, "masked": manifest.masked, "residual": manifest.residual}
+        manifest = replace(manifest, delta=read_delta(optional["delta"], stored))
     check(manifest)
     return manifest
 
 
 def check(manifest: Manifest) -> None:
-    """Raise `FormatError` where the parts of a manifest contradict each other. Writers call it too."""
+    """Raise `FormatError` where the parts of a manifest contradict each other. Writers call it too.
+
+    Each task of a bundle must be what a file of its own could hold.
+    """
+    if not manifest.tasks:
+        _check_model(manifest)
+        return
+    for task, part in parts(manifest).items():
+        try:
+            _check_model(part)
+        except FormatError as error:
+            raise FormatError(f"in the task {shown(task)}, {error}") from None
+
+
+def _check_model(manifest: Manifest) -> None:
     _check_prototypes(manifest)
     stored: set[str] = set()
     for name in [tensor.name for tensor in manifest.masked] + [n for e in manifest.residual for n in e.state_names]:
@@ -71,8 +95,12 @@ def check(manifest: Manifest) -> None:
             raise FormatError(
                 f"{shown(tensor.name)} has channel scales of shape {list(found)}, expected {[tensor.shape[0]]}"
             )
+    for entry in manifest.residual:
+        if entry.kind == "int8" and scales.pop(entry.name, None) != entry.shape[:1]:
+            raise FormatError(f"{shown(entry.name)} is stored in 8 bits without channel scales {[entry.shape[0]]}")
     if scales:
-        raise FormatError(f"channel scales are stored for {shown(next(iter(scales)))}, which is no masked tensor")
+        name = shown(next(iter(scales)))
+        raise FormatError(f"channel scales are stored for {name}, which is no masked tensor and not in 8 bits")
     for alias, target in manifest.aliases.items():
         if alias in stored:
             raise FormatError(f"the alias {shown(alias)} is also a stored tensor")
@@ -145,16 +173,18 @@ def _residual(value: Any) -> tuple[ResidualSpec, ...]:
     kinds = [
         choice(each, RESIDUAL_KINDS, "a residual kind") for each in column(value, "kinds", count, "residual tensors")
     ]
-    dtypes = [choice(each, tuple(DTYPES), "a dtype") for each in column(value, "dtypes", count, "residual tensors")]
+    dtypes = [choice(each, (*DTYPES, LOG8), "a dtype") for each in column(value, "dtypes", count, "residual tensors")]
     eps = iter(column(value, "eps", kinds.count("bn"), "folded BatchNorms"))
     specs = []
     for name, kind, dtype, dims in zip(
         names, kinds, dtypes, column(value, "shapes", count, "residual tensors"), strict=True
     ):
-        shape = _shape(dims, name, 0)
+        shape = _shape(dims, name, 1 if kind == "int8" else 0)
         if kind == "bn" and (len(shape) != 2 or shape[0] != 2):
             raise FormatError(f"the folded BatchNorm {shown(name)} has shape {list(shape)}, expected [2, channels]")
-        if kind != "dense" and dtype not in ("float32", "float16", "bfloat16"):
+        if kind == "int8" and dtype != "int8":
+            raise FormatError(f"{shown(name)} is stored in 8 bits, but holds {dtype}, expected int8")
+        if kind in ("bn", "scale") and dtype not in ("float32", "float16", "bfloat16", LOG8):
             raise FormatError(f"{shown(name)} holds {dtype}, expected a floating type of at most 32 bits")
         spec = ResidualSpec(
             name=check_name(name, empty=kind == "bn"),
@@ -169,39 +199,6 @@ def _residual(value: Any) -> tuple[ResidualSpec, ...]:
             raise FormatError(f"the eps of {shown(name)} is {spec.eps}, expected at least 0 and below 1")
         specs.append(spec)
     return tuple(specs)
-
-
-def _architecture(value: Any) -> Mapping[str, Any] | None:
-    if value is None:
-        return None
-    json_object(value, ("args", "name"), "'architecture'")
-    if not isinstance(value["name"], str):
-        raise FormatError(f"the architecture's name must be a string, found {type(value['name']).__name__}")
-    check_name(value["name"])
-    json_object(value["args"], None, "the architecture's arguments")
-    if any(not isinstance(each, (int, str)) for each in value["args"].values()):
-        raise FormatError("an architecture's argument must be an integer, a boolean or a string")
-    return {"name": value["name"], "args": value["args"]}
-
-
-def _flat(value: Any, what: str) -> Mapping[str, Any]:
-    """Integers, strings and lists of them, by name."""
-    json_object(value, None, what)
-    for key, each in value.items():
-        if any(not isinstance(item, (int, str)) for item in (each if isinstance(each, list) else [each])):
-            raise FormatError(f"{what} has a value for {shown(key)} that is no integer, string or list of them")
-    return dict(value)
-
-
-def _aliases(value: Any) -> Mapping[str, str]:
-    json_object(value, None, "'aliases'")
-    if len(value) > MAX_TENSORS:
-        raise FormatError(f"the file holds {len(value)} aliases, at most {MAX_TENSORS} are allowed")
-    for alias, target in value.items():
-        check_name(alias)
-        if not isinstance(target, str):
-            raise FormatError(f"the alias {shown(alias)} must name a tensor, found {type(target).__name__}")
-    return dict(value)
 
 
 def _names(value: Mapping[str, Any], what: str) -> list[str]:

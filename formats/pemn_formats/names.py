@@ -5,9 +5,10 @@ from __future__ import annotations
 from pemn_formats.errors import FormatError
 from pemn_formats.limits import MAX_NAME_BYTES
 
-__all__ = ["RESERVED_PREFIX", "check_name", "shown"]
+__all__ = ["RESERVED_PREFIX", "TASK_SEPARATOR", "check_name", "check_task_name", "shown"]
 
 RESERVED_PREFIX = "pemn:"
+TASK_SEPARATOR = ":"
 
 
 def shown(name: str) -> str:
@@ -32,4 +33,14 @@ def check_name(name: str, *, empty: bool = False) -> str:
         raise FormatError(f"the name {shown(name)} holds '/', '\\' or '..'")
     if name.startswith(RESERVED_PREFIX):
         raise FormatError(f"the name {shown(name)} starts with the reserved prefix {RESERVED_PREFIX!r}")
+    return name
+
+
+def check_task_name(name: str) -> str:
+    """Return a name that a task may have: as of a tensor, without the `:` that parts the two. Raises `FormatError`."""
+    if not name:
+        raise FormatError("a task has an empty name")
+    if TASK_SEPARATOR in name:
+        raise FormatError(f"the task {shown(name)} holds a ':'")
+    check_name(name + TASK_SEPARATOR)
     return name

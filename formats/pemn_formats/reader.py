@@ -4,28 +4,29 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from pemn_formats import manifest_reader
-from pemn_formats.bits import pad_is_zero, popcount
+from pemn_formats.bits import popcount
+from pemn_formats.bundle import in_task, not_a_model, select_task
 from pemn_formats.codecs.zstd import decompress
-from pemn_formats.content import DTYPES, Content, MaskedSpec, MaskedTensor, Prototype, ResidualSpec, ResidualTensor
+from pemn_formats.content import Content, MaskedSpec, MaskedTensor, Prototype, ResidualSpec, ResidualTensor
+from pemn_formats.entries import masked_tensor, residual_tensor, stored_values
 from pemn_formats.errors import FormatError, PemnError
 from pemn_formats.identity import identity
 from pemn_formats.ledger import Ledger, ledger_of
 from pemn_formats.limits import CHUNK_BYTES, DEFAULT_MEMORY_BUDGET
-from pemn_formats.manifest import Manifest, to_json
+from pemn_formats.manifest import Manifest, differences, to_json
 from pemn_formats.names import shown
 from pemn_formats.prelude import CHUNK_ROW, DIGEST_BYTES, PRELUDE_BYTES, Chunk, Prelude
-from pemn_formats.reconstruct import float_values
 from pemn_formats.sections import SECTIONS, sections
 from pemn_formats.source import Readable, Source
 
-__all__ = ["Reader", "read"]
+__all__ = ["Reader", "read", "read_model"]
 
 Spec = TypeVar("Spec", MaskedSpec, ResidualSpec)
 
@@ -37,6 +38,15 @@ def read(origin: Readable, *, memory_budget: int = DEFAULT_MEMORY_BUDGET) -> Con
     """
     with Reader.open(origin, memory_budget=memory_budget) as reader:
         return reader.content()
+
+
+def read_model(origin: Readable, *, task: str | None = None, memory_budget: int = DEFAULT_MEMORY_BUDGET) -> Content:
+    """Return the content of one model: that of a bundle's `task`, or the only one of a file. Errors as `read`.
+
+    Raises `PemnError` also for a patch, and for a bundle where `task` names none of its models.
+    """
+    with Reader.open(origin, memory_budget=memory_budget) as reader:
+        return reader.model(task)
 
 
 class Reader:
@@ -59,6 +69,7 @@ class Reader:
         if needed > memory_budget:
             raise FormatError(f"the file decodes to {needed} bytes, over the memory budget of {memory_budget}")
         rows = [Chunk(*row) for row in CHUNK_ROW.iter_unpack(header[table_at:])]
+        self._differences = differences(self.manifest)
         self._sections = sections(self.prelude, self.manifest, rows, source)
         self._prototypes, self._masks, self._residual = self._sections
         self._masked_at = {
@@ -102,14 +113,41 @@ class Reader:
         return Content(
             seed=manifest.seed,
             prototypes=self.prototypes(),
-            masked=tuple(_masked(spec, masks[at : at + spec.mask_bytes]) for spec, at in self._masked_at.values()),
+            masked=tuple(
+                self._as_masked(spec, masks[at : at + spec.mask_bytes]) for spec, at in self._masked_at.values()
+            ),
             residual=tuple(
-                _dense(spec, residual[at : at + spec.stored_bytes]) for spec, at in self._residual_at.values()
+                self._as_residual(spec, residual[at : at + spec.stored_bytes])
+                for spec, at in self._residual_at.values()
             ),
             architecture=manifest.architecture,
             input=manifest.input,
             aliases=manifest.aliases,
             extra=manifest.extra,
+            tasks=manifest.tasks,
+            delta=manifest.delta,
+        )
+
+    def model(self, task: str | None = None) -> Content:
+        """Return one model, decoded and checked: that of a bundle's `task`, decoding its chunks only, or the file's.
+
+        Raises `PemnError` as `pemn_formats.bundle.select_task` does.
+        """
+        part = select_task(self.manifest, task)
+        if task is None:
+            return self.content()
+        self.verify_payload()
+        return Content(
+            seed=part.seed,
+            prototypes=self.prototypes(),
+            masked=tuple(replace(self.masked(in_task(task, spec.name)), name=spec.name) for spec in part.masked),
+            residual=tuple(
+                replace(self.residual(in_task(task, spec.name), spec.kind), name=spec.name) for spec in part.residual
+            ),
+            architecture=part.architecture,
+            input=part.input,
+            aliases=part.aliases,
+            extra=part.extra,
         )
 
     def masked(self, name: str) -> MaskedTensor:
@@ -117,14 +155,14 @@ class Reader:
         if name not in self._masked_at:
             raise PemnError(f"the file holds no masked tensor {shown(name)}")
         spec, at = self._masked_at[name]
-        return _masked(spec, self._masks.range(at, spec.mask_bytes))
+        return self._as_masked(spec, self._masks.range(at, spec.mask_bytes))
 
     def residual(self, name: str, kind: str = "dense") -> ResidualTensor:
         """Return one residual entry, decoding only the chunks that hold it. Raises `PemnError` for an unknown name."""
         if (kind, name) not in self._residual_at:
             raise PemnError(f"the file holds no residual entry {shown(name)} of kind {kind}")
         spec, at = self._residual_at[kind, name]
-        return _dense(spec, self._residual.range(at, spec.stored_bytes))
+        return self._as_residual(spec, self._residual.range(at, spec.stored_bytes))
 
     def prototypes(self) -> tuple[Prototype, ...]:
         """Return the prototypes, with the values of the explicit ones."""
@@ -133,8 +171,8 @@ class Reader:
             if each.seeded:
                 out.append(each)
                 continue
-            values = _values(self._prototypes.range(at, each.stored_bytes), each.source, f"prototype {index}")
-            if not np.isfinite(values).all():
+            values = stored_values(self._prototypes.range(at, each.stored_bytes), each.source, f"prototype {index}")
+            if ("prototype", index) not in self._differences and not np.isfinite(values).all():
                 raise FormatError(f"prototype {index} holds values that are not finite")
             out.append(Prototype(each.length, each.source, values))
             at += each.stored_bytes
@@ -160,9 +198,17 @@ class Reader:
         return {name: section.codecs() for name, section in zip(SECTIONS, self._sections, strict=True)}
 
     def ledger(self) -> Ledger:
-        """Return where every byte of the file goes."""
+        """Return where every byte of the file goes. Raises `PemnError` for a patch: its bytes are no model's."""
+        if self.manifest.delta is not None:
+            raise not_a_model(self.manifest.delta)
         ones = [tuple(map(popcount, self.masked(spec.name).planes)) for spec in self.manifest.masked]
         return ledger_of(self.prelude, self.manifest, ones)
+
+    def _as_masked(self, spec: MaskedSpec, data: bytes | memoryview) -> MaskedTensor:
+        return masked_tensor(spec, data, checked=("masked", spec.name) not in self._differences)
+
+    def _as_residual(self, spec: ResidualSpec, data: bytes | memoryview) -> ResidualTensor:
+        return residual_tensor(spec, data, checked=(spec.kind, spec.name) not in self._differences)
 
 
 def _placed(specs: tuple[Spec, ...], length: Any) -> Iterator[tuple[Spec, int]]:
@@ -175,32 +221,3 @@ def _placed(specs: tuple[Spec, ...], length: Any) -> Iterator[tuple[Spec, int]]:
 def _manifest_json(prelude: Prelude, stored: bytes) -> bytes:
     """A manifest as long as its JSON is not compressed."""
     return stored if prelude.manifest_stored == prelude.manifest_raw else decompress(stored, prelude.manifest_raw)
-
-
-def _masked(spec: MaskedSpec, data: bytes | memoryview) -> MaskedTensor:
-    planes, at = [], 0
-    for bits in spec.plane_bits:
-        plane = np.frombuffer(data, np.uint8, (bits + 7) // 8, at)
-        if not pad_is_zero(plane, bits):
-            raise FormatError(f"the mask of {shown(spec.name)} has a pad bit set")
-        planes.append(plane)
-        at += plane.size
-    if spec.kept is not None and popcount(planes[0]) != spec.kept:
-        raise FormatError(f"the mask of {shown(spec.name)} keeps {popcount(planes[0])} weights, expected {spec.kept}")
-    return MaskedTensor(**vars(spec), planes=tuple(planes))
-
-
-def _dense(spec: ResidualSpec, data: bytes | memoryview) -> ResidualTensor:
-    entry = ResidualTensor(**vars(spec), values=_values(data, spec.dtype, spec.name).reshape(spec.shape))
-    if spec.kind == "scale" and not np.isfinite(float_values(entry)).all():
-        raise FormatError(f"the scale of {shown(spec.name)} holds values that are not finite")
-    return entry
-
-
-def _values(data: bytes | memoryview, dtype: str, name: str) -> npt.NDArray[Any]:
-    if dtype == "bool":
-        flags = np.frombuffer(data, np.uint8)
-        if flags.size and flags.max() > 1:
-            raise FormatError(f"{shown(name)} holds booleans that are neither 0 nor 1")
-        return flags.view(np.bool_)
-    return np.frombuffer(data, DTYPES[dtype])

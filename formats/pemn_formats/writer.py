@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import zlib
 from collections.abc import Iterable
@@ -19,11 +20,11 @@ from pemn_formats.content import DTYPES, Content
 from pemn_formats.errors import FormatError, PemnError
 from pemn_formats.ledger import Ledger
 from pemn_formats.limits import CHUNK_BYTES
-from pemn_formats.manifest import manifest_of, to_json
+from pemn_formats.manifest import differences, manifest_of, to_json
 from pemn_formats.manifest_reader import parse
 from pemn_formats.prelude import CHUNK_ROW, Chunk, Prelude
 from pemn_formats.reader import Reader
-from pemn_formats.reconstruct import float_values
+from pemn_formats.residual_rules import check_values
 
 __all__ = ["content_id", "encode", "write"]
 
@@ -101,12 +102,15 @@ def _streams(content: Content) -> tuple[bytes, bytes, bytes]:
         if not each.seeded
     )
     masks = b"".join(_planes(content))
-    residual = b"".join(_values(entry.values, entry.dtype, entry.numel, entry.name) for entry in content.residual)
+    residual = b"".join(
+        _values(each.values, each.held_dtype, math.prod(each.held_shape), each.name) for each in content.residual
+    )
     _check_finite(content)
     return prototypes, masks, residual
 
 
 def _planes(content: Content) -> Iterable[bytes]:
+    unruly = differences(manifest_of(content))
     for tensor in content.masked:
         if len(tensor.planes) != len(tensor.plane_bits):
             raise PemnError(f"{tensor.name} has {len(tensor.planes)} bit planes, expected {len(tensor.plane_bits)}")
@@ -114,7 +118,8 @@ def _planes(content: Content) -> Iterable[bytes]:
             if plane.dtype != np.uint8 or plane.shape != ((bits + 7) // 8,) or not pad_is_zero(plane, bits):
                 raise PemnError(f"{tensor.name} has a bit plane that is not {bits} packed bits with zero padding")
             yield plane.tobytes()
-        if tensor.kept is not None and popcount(tensor.planes[0]) != tensor.kept:
+        checked = ("masked", tensor.name) not in unruly
+        if checked and tensor.kept is not None and popcount(tensor.planes[0]) != tensor.kept:
             raise PemnError(f"{tensor.name} keeps {popcount(tensor.planes[0])} weights, but says {tensor.kept}")
 
 
@@ -126,12 +131,22 @@ def _values(values: npt.NDArray[Any] | None, dtype: str, count: int, what: str) 
 
 
 def _check_finite(content: Content) -> None:
-    """Values that are multiplied must be finite: a NaN has no bits that every device agrees on."""
-    held = [(f"prototype {index}", each.values) for index, each in enumerate(content.prototypes) if not each.seeded]
-    held += [(f"the scale of {e.name}", float_values(e)) for e in content.residual if e.kind == "scale"]
+    """Values that are multiplied must be finite, and residual entries must obey their rules."""
+    unruly = differences(manifest_of(content))
+    held = [
+        (f"prototype {index}", each.values)
+        for index, each in enumerate(content.prototypes)
+        if not each.seeded and ("prototype", index) not in unruly
+    ]
     for what, values in held:
         if values is not None and not np.isfinite(values).all():
             raise PemnError(f"{what} holds values that are not finite")
+    for entry in content.residual:
+        if (entry.kind, entry.name) not in unruly:
+            try:
+                check_values(entry)
+            except FormatError as error:
+                raise PemnError(str(error)) from None
 
 
 def _encode_chunk(raw: bytes, candidates: tuple[Codec, ...], is_mask: bool) -> tuple[Chunk, bytes]:
