@@ -6,6 +6,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from pemn_formats.content import LOG8
 from pemn_formats.manifest import Manifest
 from pemn_formats.prelude import CHUNK_ROW, PRELUDE_BYTES, Prelude
 
@@ -17,8 +18,9 @@ class Ledger:
     """The bytes of a file. `prelude + manifest + chunk_table + prototypes + masks + residual == file_bytes`, always.
 
     `residual_by_kind` are bytes before compression. `shannon_bytes` is the sum over bit planes of n H(density) / 8.
-    `dense_float32` and `dense_float16` are the values alone of the same network stored densely, residual unfolded.
-    `paper_*` count as the paper does: float prototype values and one bit a weight, against 32 bits a masked weight.
+    `dense_float32` and `dense_float16` are the values alone of the same network stored densely, residual unfolded and
+    int8 layers without their scales. `paper_*` count as the paper does: float prototype values and one bit a weight,
+    against 32 bits a masked weight.
     """
 
     file_bytes: int
@@ -91,14 +93,17 @@ def ledger_of(prelude: Prelude, manifest: Manifest, ones: list[tuple[int, ...]])
     weights = sum(tensor.numel for tensor in manifest.masked)
     by_kind: dict[str, int] = {}
     floats = integers = 0
+    in_int8 = {entry.name for entry in manifest.residual if entry.kind == "int8"}
     for entry in manifest.residual:
-        kind = _kind(entry.kind, entry.name)
+        kind = _kind(entry.kind, entry.name, in_int8)
         by_kind[kind] = by_kind.get(kind, 0) + entry.stored_bytes
         if entry.kind == "bn":
             floats += 2 * entry.numel  # weight, bias, mean and variance instead of scale and shift
             integers += 8  # num_batches_tracked
+        elif entry.kind == "int8":
+            floats += entry.numel
         elif entry.kind == "dense":
-            is_float = entry.dtype.startswith(("float", "bfloat"))
+            is_float = entry.dtype == LOG8 or entry.dtype.startswith(("float", "bfloat"))
             floats += entry.numel if is_float else 0
             integers += 0 if is_float else entry.stored_bytes
     vector = sum(prototype.length for prototype in manifest.prototypes)
@@ -121,9 +126,9 @@ def ledger_of(prelude: Prelude, manifest: Manifest, ones: list[tuple[int, ...]])
     )
 
 
-def _kind(kind: str, name: str) -> str:
+def _kind(kind: str, name: str, in_int8: set[str]) -> str:
     if kind == "bn":
         return "batch norm"
-    if kind == "scale":
-        return "channel scales"
+    if kind in ("int8", "scale"):
+        return "int8 layers" if name in in_int8 else "channel scales"
     return "bias" if name.rsplit(".", 1)[-1] == "bias" else "other"

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pemn_formats import log8
 from pemn_formats.bits import unpack
-from pemn_formats.content import Content, MaskedSpec, MaskedTensor, Prototype, ResidualTensor
+from pemn_formats.content import LOG8, Content, MaskedSpec, MaskedTensor, Prototype, ResidualTensor
 from pemn_formats.errors import PemnError
 from pemn_formats.fills import PERMUTATION_STREAM, fill_index
 from pemn_formats.rounding import bfloat16_to_float32, narrow
@@ -16,6 +17,7 @@ from pemn_formats.values import unit_values
 
 __all__ = [
     "base",
+    "channel_scales",
     "codes",
     "float_values",
     "prototype_values",
@@ -51,10 +53,15 @@ def scale_of(content: Content, tensor: MaskedSpec) -> npt.NDArray[np.float32]:
     """Return the scale, float32 of shape (1, 1), or (channels, 1) for one scale per output channel."""
     if tensor.scale is not None:
         return np.full((1, 1), tensor.scale, dtype=np.float32)
+    return channel_scales(content, tensor.name)
+
+
+def channel_scales(content: Content, name: str) -> npt.NDArray[np.float32]:
+    """Return the stored scales of a masked tensor or int8 entry, float32 of shape (channels, 1)."""
     for entry in content.residual:
-        if entry.kind == "scale" and entry.name == tensor.name:
+        if entry.kind == "scale" and entry.name == name:
             return float_values(entry).reshape(-1, 1)
-    raise PemnError(f"{tensor.name} has channel scales, but none are stored")
+    raise PemnError(f"{name} has channel scales, but none are stored")
 
 
 def codes(tensor: MaskedTensor) -> npt.NDArray[np.int8]:
@@ -86,6 +93,8 @@ def reconstruct(content: Content, tensor: MaskedTensor, dtype: str = "float32") 
 
 def float_values(entry: ResidualTensor) -> npt.NDArray[np.float32]:
     """Return the values of a floating residual entry as float32, in the entry's shape."""
+    if entry.dtype == LOG8:
+        return log8.decode(entry.values, entry.vectors).reshape(entry.shape)
     if entry.dtype == "bfloat16":
         return bfloat16_to_float32(entry.values).reshape(entry.shape)
     return entry.values.astype(np.float32).reshape(entry.shape)
@@ -103,13 +112,20 @@ def unfold_bn(entry: ResidualTensor) -> tuple[npt.NDArray[Any], ...]:
 
 
 def residual_state(content: Content) -> dict[str, npt.NDArray[Any]]:
-    """Return the state-dict entries that are not masked: floats of up to 32 bits as float32, others as they are."""
+    """Return the state-dict entries that are not masked: floats of up to 32 bits as float32, others as they are.
+
+    An int8 entry is float32(value) * scale of its channel: one float32 multiplication.
+    """
     out: dict[str, npt.NDArray[Any]] = {}
     for entry in content.residual:
         if entry.kind == "bn":
             out.update(zip(entry.state_names, unfold_bn(entry), strict=True))
+        elif entry.kind == "int8":
+            rows = entry.values.astype(np.float32).reshape(entry.shape[0], -1)
+            with np.errstate(over="ignore"):
+                out[entry.name] = (rows * channel_scales(content, entry.name)).reshape(entry.shape)
         elif entry.kind == "dense":
-            floating = entry.dtype in ("float32", "float16", "bfloat16")
+            floating = entry.dtype in ("float32", "float16", "bfloat16", LOG8)
             out[entry.name] = float_values(entry) if floating else entry.values.reshape(entry.shape)
     return out
 
