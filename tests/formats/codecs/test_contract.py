@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from samples import random_bits
+
+from pemn_formats.bits import pack
+from pemn_formats.codecs import CODECS, MASK_CODECS, VALUE_CODECS, Codec, codec, encode_smallest
+from pemn_formats.errors import FormatError
+from pemn_formats.limits import CHUNK_BYTES
+
+every_codec = pytest.mark.parametrize("each", CODECS, ids=lambda each: each.name)
+chunks = (
+    st.binary(min_size=1, max_size=200)
+    | st.tuples(st.integers(0, 255), st.integers(1, 300)).map(lambda pair: bytes([pair[0]]) * pair[1])
+    | st.tuples(st.integers(1, 400), st.floats(0, 1), st.integers(0, 9)).map(
+        lambda drawn: pack(random_bits(8 * drawn[0], drawn[1], drawn[2])).tobytes()
+    )
+)
+
+
+def test_ids_are_places_and_names_differ() -> None:
+    assert [each.id for each in CODECS] == list(range(len(CODECS)))
+    assert len({each.name for each in CODECS}) == len(CODECS)
+    assert set(VALUE_CODECS) <= set(CODECS)
+    assert set(MASK_CODECS) <= set(CODECS)
+    for each in CODECS:
+        assert codec(each.id) is each
+
+
+@pytest.mark.parametrize("bad", [-1, len(CODECS), 255])
+def test_an_unknown_id_is_refused(bad: int) -> None:
+    with pytest.raises(FormatError, match=rf"^unknown codec {bad}; this version knows 0 to {len(CODECS) - 1}$"):
+        codec(bad)
+
+
+@every_codec
+@given(chunks)
+def test_what_is_encoded_decodes_again(each: Codec, raw: bytes) -> None:
+    stored = each.encode(raw)
+    assert stored == each.encode(raw)
+    if stored is not None:
+        assert each.decode(stored, len(raw)) == raw
+
+
+@every_codec
+@pytest.mark.parametrize("density", [0.0, 0.003, 0.03, 0.1, 0.3, 0.5, 0.9, 0.997, 1.0])
+def test_a_whole_chunk_comes_back(each: Codec, density: float) -> None:
+    raw = pack(random_bits(8 * CHUNK_BYTES, density, 3)).tobytes()
+    stored = each.encode(raw)
+    if stored is not None:
+        assert each.decode(stored, len(raw)) == raw
+
+
+@every_codec
+@given(st.binary(max_size=80), st.integers(1, 400))
+def test_any_stored_bytes_give_the_raw_length_or_a_format_error(each: Codec, stored: bytes, raw_length: int) -> None:
+    check_hostile(each, stored, raw_length)
+
+
+@every_codec
+@given(chunks, st.data())
+def test_damaged_stored_bytes_give_the_raw_length_or_a_format_error(
+    each: Codec, raw: bytes, data: st.DataObject
+) -> None:
+    stored = each.encode(raw)
+    if not stored:
+        return
+    at = data.draw(st.integers(0, len(stored) - 1))
+    flipped = bytes([stored[at] ^ 1 << data.draw(st.integers(0, 7))])
+    for changed in (
+        stored[:at] + flipped + stored[at + 1 :],
+        stored[:at],
+        stored[:at] + stored[at + 1 :],
+        stored + flipped,
+    ):
+        check_hostile(each, changed, len(raw))
+    check_hostile(each, stored, len(raw) + 1)
+    check_hostile(each, stored, max(1, len(raw) - 1))
+
+
+@every_codec
+def test_decoding_is_strict_about_the_length_of_what_it_stores(each: Codec) -> None:
+    for density in (0.02, 0.98, 0.0):
+        raw = pack(random_bits(1024, density, 4)).tobytes()
+        stored = each.encode(raw)
+        if stored is None:
+            continue
+        for changed in (stored[:-1], stored + b"\0", b""):
+            with pytest.raises(FormatError):
+                each.decode(changed, len(raw))
+
+
+def check_hostile(each: Codec, stored: bytes, raw_length: int) -> None:
+    try:
+        found = each.decode(stored, raw_length)
+    except FormatError as error:
+        assert str(error).isprintable()  # noqa: PT017
+    else:
+        assert isinstance(found, bytes)
+        assert len(found) == raw_length
+
+
+@given(chunks)
+def test_the_smallest_is_chosen_and_of_equals_the_lowest_id(raw: bytes) -> None:
+    for candidates in (MASK_CODECS, VALUE_CODECS):
+        chosen, stored = encode_smallest(raw, candidates)
+        lengths = [(len(each), one.id) for one in candidates if (each := one.encode(raw)) is not None]
+        assert (len(stored), chosen.id) == min(lengths)
+        assert len(stored) <= len(raw)
+        assert chosen.decode(stored, len(raw)) == raw
+
+
+@pytest.mark.parametrize("density", [0.003, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.9, 0.99])
+def test_masks_of_a_million_weights_come_close_to_shannon(density: float) -> None:
+    bits = random_bits(1 << 20, density, 5)
+    ones = int(bits.sum())
+    p = np.array([ones, bits.size - ones]) / bits.size
+    bound = bits.size * float(-(p * np.log2(p)).sum()) / 8
+    _, stored = encode_smallest(pack(bits).tobytes(), MASK_CODECS)
+    assert len(stored) <= 1.016 * bound

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import struct
+
+import numpy as np
+import pytest
+import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pemn_formats.codecs.gap import Gap, GapInverted
+from pemn_formats.errors import FormatError
+
+BITS = 8192
+
+
+def chunk(ones: list[int], bits: int = BITS) -> bytes:
+    out = np.zeros(bits, np.uint8)
+    out[ones] = 1
+    return np.packbits(out, bitorder="little").tobytes()
+
+
+def runs_of(stored: bytes) -> list[int]:
+    (count,) = struct.unpack_from("<I", stored)
+    runs = zstandard.ZstdDecompressor().decompress(stored[4:])
+    assert len(runs) == count
+    return list(runs)
+
+
+def stored(runs: list[int], count: int | None = None) -> bytes:
+    frame = zstandard.ZstdCompressor(level=1).compress(bytes(runs))
+    return struct.pack("<I", len(runs) if count is None else count) + frame
+
+
+@pytest.mark.parametrize(
+    ("ones", "runs"),
+    [
+        ([0], [0]),
+        ([BITS - 1], [255] * 32 + [31]),
+        ([0, BITS - 1], [0] + [255] * 32 + [30]),
+        ([0, 1, 2], [0, 0, 0]),
+        ([253], [253]),
+        ([254], [254]),
+        ([255], [255, 0]),
+        ([256], [255, 1]),
+        ([509], [255, 254]),
+        ([510], [255, 255, 0]),
+        ([511], [255, 255, 1]),
+        ([1, 256], [1, 254]),
+        ([1, 257], [1, 255, 0]),
+        ([7, 8, 519], [7, 0, 255, 255, 0]),
+    ],
+)
+def test_runs_and_escapes(ones: list[int], runs: list[int]) -> None:
+    raw = chunk(ones)
+    found = Gap().encode(raw)
+    assert found is not None
+    assert runs_of(found) == runs
+    assert Gap().decode(found, len(raw)) == raw
+    inverted = bytes(byte ^ 255 for byte in raw)
+    assert GapInverted().encode(inverted) == found
+    assert GapInverted().decode(found, len(raw)) == inverted
+
+
+@given(st.sets(st.integers(0, BITS - 1), min_size=1, max_size=60))
+def test_any_few_ones_come_back(ones: set[int]) -> None:
+    raw = chunk(sorted(ones))
+    found = Gap().encode(raw)
+    assert found is not None
+    assert Gap().decode(found, len(raw)) == raw
+
+
+@pytest.mark.parametrize("raw", [b"", bytes(10), b"\xff" * 10, chunk(list(range(0, BITS, 2)))])
+def test_no_ones_and_too_many_are_left_to_others(raw: bytes) -> None:
+    assert Gap().encode(raw) is None
+    assert GapInverted().encode(bytes(byte ^ 255 for byte in raw)) is None
+
+
+@pytest.mark.parametrize("each", [Gap(), GapInverted()])
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "a gap chunk holds 0 bytes, expected at least 4"),
+        (b"\1\0\0", "a gap chunk holds 3 bytes, expected at least 4"),
+        (stored([], 0), "a gap chunk claims 0 runs for 64 bits"),
+        (stored([0] * 65), "a gap chunk claims 65 runs for 64 bits"),
+        (stored([0], 0xFFFFFFFF), "a gap chunk claims 4294967295 runs for 64 bits"),
+        (stored([0, 0], 3), "a zstd frame declares 2 bytes, expected 3"),
+        (stored([0, 0], 1), "a zstd frame declares 2 bytes, expected 1"),
+        (struct.pack("<I", 1) + b"junk", "a zstd frame does not decode: "),
+        (stored([3, 255]), "a gap chunk ends inside a run"),
+        (stored([64]), "a gap chunk runs to bit 65 of 64"),
+        (stored([255, 255, 254]), "a gap chunk runs to bit 765 of 64"),
+        (stored([0] * 33 + [31]), "a gap chunk runs to bit 65 of 64"),
+    ],
+)
+def test_hostile_runs_are_refused(each: Gap, data: bytes, message: str) -> None:
+    with pytest.raises(FormatError, match=rf"^{message}"):
+        each.decode(data, 8)
+
+
+def test_the_last_bit_may_be_a_one() -> None:
+    assert Gap().decode(stored([63]), 8) == chunk([63], 64)
+    assert Gap().decode(stored([0] * 64), 8) == b"\xff" * 8

@@ -1,0 +1,89 @@
+"""Write the golden files: one of every sample and of every codec, with what they decode to.
+
+    python tests/formats/make_golden.py
+
+A file that exists is left alone, and so is what `expected.json` says of it: golden files of a released version decode
+for ever. A change of the format bumps its version and adds files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from forge import Forge, Piece
+from samples import SAMPLES, one_tensor, random_bits
+
+from pemn_formats.bits import pack, popcount
+from pemn_formats.codecs import CODECS
+from pemn_formats.content import Content
+from pemn_formats.reader import Reader, read
+from pemn_formats.reconstruct import state
+from pemn_formats.rounding import OUTPUT_DTYPES
+from pemn_formats.writer import encode
+
+GOLDEN = Path(__file__).parent / "golden"
+EXPECTED = GOLDEN / "expected.json"
+
+
+def with_codec(name: str) -> bytes:
+    """A file whose only mask chunk is written by one codec, whether that is the smallest or not."""
+    (codec,) = (codec for codec in CODECS if codec.name == name)
+    for density in (0.1, 0.9, 0.0, 0.5):
+        bits = random_bits(2048, density, 14)
+        raw = pack(bits).tobytes()
+        stored = codec.encode(raw)
+        if stored is not None and len(stored) <= len(raw):
+            forge = Forge.of(encode(one_tensor(2048, bits=bits)))
+            forge.sections[1] = [Piece(codec.id, popcount(raw), stored)]
+            return forge.build()
+    raise ValueError(f"no sample suits the codec {name}")
+
+
+def golden_bytes() -> dict[str, bytes]:
+    """Every golden file by its name, as today's code writes it."""
+    files = {name: encode(build()) for name, build in SAMPLES.items()}
+    return files | {f"codec_{codec.name.replace('-', '_')}": with_codec(codec.name) for codec in CODECS}
+
+
+def expectation(data: bytes) -> dict[str, Any]:
+    """What a file says: its identity, and the SHA-256 of every tensor in every output dtype."""
+    with Reader.open(data) as reader:
+        identity = reader.content_id()
+    content: Content = read(data)
+    return {
+        "content_id": identity,
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "state": {
+            dtype: {name: tensor_hash(values) for name, values in sorted(state(content, dtype).items())}
+            for dtype in OUTPUT_DTYPES
+        },
+    }
+
+
+def tensor_hash(values: np.ndarray) -> str:
+    """SHA-256 over dtype, shape and little-endian bytes in C order."""
+    head = f"{values.dtype.name}{list(values.shape)}".encode()
+    return hashlib.sha256(head + values.astype(values.dtype.newbyteorder("<")).tobytes()).hexdigest()
+
+
+def main() -> int:
+    GOLDEN.mkdir(exist_ok=True)
+    expected = json.loads(EXPECTED.read_text()) if EXPECTED.exists() else {}
+    for name, data in golden_bytes().items():
+        path = GOLDEN / f"{name}.pemn"
+        if path.exists() or name in expected:
+            sys.stderr.write(f"{path.name} exists and stays as it is\n")
+            continue
+        path.write_bytes(data)
+        expected[name] = expectation(data)
+    EXPECTED.write_text(json.dumps(expected, indent=1, sort_keys=True) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
