@@ -13,7 +13,7 @@ __all__ = ["is_better", "remember"]
 
 
 def is_better(found: Evaluation, best: Mapping[str, Any], split: str) -> bool:
-    """Whether an epoch beats the remembered one (empty: none yet): by accuracy, then by loss; a tie goes to the older."""
+    """Whether an epoch beats the remembered one (empty: none yet): by accuracy, then by loss; older wins ties."""
     if not best:
         return True
     record = best["evaluations"][split]

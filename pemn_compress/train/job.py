@@ -6,10 +6,12 @@ import dataclasses
 import os
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from pemn_compress.data import Splits, load_data
 from pemn_compress.train.building import build_model
+from pemn_compress.train.check_model import check_model
 from pemn_compress.train.device import resolve_device
 from pemn_compress.train.environment import changed_versions, git_state, versions
 from pemn_compress.train.loop import fit
@@ -20,7 +22,7 @@ from pemn_compress.train.run import RUNS, RunFolder
 from pemn_compress.train.run_config import RunConfig
 from pemn_compress.train.subset import stratified_subset
 
-__all__ = ["Job", "resume", "start"]
+__all__ = ["Job", "resume", "run_name", "start"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,11 +59,12 @@ def start(
         PemnError: the folder, the data, the model or the device cannot be had.
     """
     resolve_device(options.train.device)
-    folder = reserve(runs, name, _stem(options), force=force)
+    folder = reserve(runs, name, run_name(options), force=force)
     try:
         splits = _load(options)
         described = splits.spec.to_input()
         model = build_model(options, described)
+        check_model(model, splits.spec, torch.device("cpu"))
         run = RunFolder.create(
             folder,
             {
@@ -106,7 +109,7 @@ def _load(options: RunConfig) -> Splits:
     return dataclasses.replace(splits, train=fewer)
 
 
-def _stem(options: RunConfig) -> str:
+def run_name(options: RunConfig) -> str:
     """A folder name such as `digits-mlp-rp-0`."""
     data = Path(options.data.partition(":")[2]).name or "folder" if ":" in options.data else options.data
     model = options.model.replace(":", ".").rpartition(".")[2]

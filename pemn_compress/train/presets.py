@@ -12,7 +12,7 @@ from pemn_formats.errors import PemnError
 __all__ = ["PRESETS", "resolve"]
 
 PRESETS: dict[str, dict[str, Any]] = {
-    # Signed constants, a threshold and AdamW: what METHOD's short runs and ours on held-out images favoured.
+    # Signed constants, a threshold and AdamW: what short runs favoured on held-out images.
     "default": {
         "data": "cifar10",
         "model": "convmixer",

@@ -14,8 +14,11 @@ from pemn_compress.masking import masked_weights
 
 __all__ = ["MaskCount", "count_masks", "estimate_bytes", "mask_bits"]
 
-_HEADER = 370
-_PER_TENSOR = 30
+# Measured on files of nine nets: what the codecs leave of the header, of float16 values and of a vector's values.
+_HEADER = 520
+_PER_TENSOR = 2
+_RESIDUAL_VALUE = 1.9
+_VECTOR_VALUE = {"signed": 0.25, "normal": 1.75, "uniform": 3.75}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +52,7 @@ def mask_bits(count: MaskCount) -> float:
 
 
 def estimate_bytes(model: nn.Module, masks: Sequence[MaskCount]) -> int:
-    """Bytes of the `.pemn` file, within about a tenth: masks at their Shannon bound, residual in float16, header.
+    """Bytes of the `.pemn` file, to a few per cent: masks at their Shannon bound, residual in float16, header.
 
     BatchNorm counts as folded, two numbers a channel. Without masks: the bytes of a dense float32 checkpoint.
     """
@@ -58,7 +61,8 @@ def estimate_bytes(model: nn.Module, masks: Sequence[MaskCount]) -> int:
     bits = sum(math.ceil(mask_bits(mask) / 8) for mask in masks)
     scores = {id(score) for _, _, score in masked_weights(model)}
     values, entries = _residual(model, scores)
-    return bits + 2 * values + 4 * _vector_values(model) + _HEADER + _PER_TENSOR * (len(masks) + entries)
+    header = _HEADER + _PER_TENSOR * (len(masks) + entries)
+    return round(header + bits + _RESIDUAL_VALUE * values + _vector_bytes(model))
 
 
 def _entropy(part: int, whole: int) -> float:
@@ -82,10 +86,11 @@ def _residual(model: nn.Module, scores: set[int]) -> tuple[int, int]:
     return sum(sizes), len(sizes)
 
 
-def _vector_values(model: nn.Module) -> int:
-    """Values of the prototypes that the file carries; 0 when it carries a seed."""
-    used: dict[int, int] = {}
+def _vector_bytes(model: nn.Module) -> float:
+    """Bytes of the prototypes that the file carries; 0 when it carries a seed."""
+    used: dict[int, float] = {}
     for _, weight, _ in masked_weights(model):
         if weight.config.store == "vector":
-            used[weight.fill.prototype] = weight.plan.prototypes[weight.fill.prototype].length
+            length = weight.plan.prototypes[weight.fill.prototype].length
+            used[weight.fill.prototype] = length * _VECTOR_VALUE[weight.config.distribution]
     return sum(used.values())

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from torch import Tensor
+
+from pemn_compress.data import DataSpec, ImageSet, normalise
+from pemn_compress.train.batches import TrainBatches
+from pemn_compress.train.config import TrainConfig
+from pemn_formats.errors import PemnError
+
+CPU = torch.device("cpu")
+PLAIN = TrainConfig(batch_size=8)
+PER_IMAGE = TrainConfig(batch_size=8, randaugment_n=1, erasing=0.5)
+
+
+def collect(images: ImageSet, spec: DataSpec, config: TrainConfig, epoch: int) -> tuple[Tensor, Tensor]:
+    batches = list(TrainBatches(images, spec, config, CPU).epoch(epoch))
+    return torch.cat([pixels for pixels, _ in batches]), torch.cat([labels for _, labels in batches])
+
+
+def test_every_image_comes_once_normalised_with_its_label(images: ImageSet, spec: DataSpec) -> None:
+    images = images.subset(range(32))
+    pixels, labels = collect(images, spec, PLAIN, 0)
+    expected = normalise(images.images, spec)
+    found = [int((expected == image).flatten(1).all(1).nonzero()) for image in pixels]
+    assert sorted(found) == list(range(32))
+    assert found != list(range(32))
+    assert labels.equal(images.labels[found])
+
+
+def test_a_last_batch_of_one_image_is_dropped_and_of_two_is_kept(images: ImageSet, spec: DataSpec) -> None:
+    assert TrainBatches(images, spec, PLAIN, CPU).steps == 4
+    assert [len(labels) for _, labels in TrainBatches(images, spec, PLAIN, CPU).epoch(0)] == [8, 8, 8, 8]
+    config = dataclasses.replace(PLAIN, batch_size=31)
+    assert [len(labels) for _, labels in TrainBatches(images, spec, config, CPU).epoch(0)] == [31, 2]
+
+
+@pytest.mark.parametrize("config", [dataclasses.replace(PLAIN, shift=2, flip=True), PER_IMAGE])
+def test_batches_are_a_function_of_seed_and_epoch(images: ImageSet, spec: DataSpec, config: TrainConfig) -> None:
+    first, again = collect(images, spec, config, 1)[0], collect(images, spec, config, 1)[0]
+    assert first.equal(again)
+    assert not first.equal(collect(images, spec, config, 2)[0])
+    assert not first.equal(collect(images, spec, dataclasses.replace(config, seed=1), 1)[0])
+
+
+def test_an_epoch_does_not_depend_on_those_before_it(images: ImageSet, spec: DataSpec) -> None:
+    batches = TrainBatches(images, spec, PER_IMAGE, CPU)
+    for epoch in range(3):
+        last = torch.cat([pixels for pixels, _ in batches.epoch(epoch)])
+    assert last.equal(collect(images, spec, PER_IMAGE, 2)[0])
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_the_number_of_workers_changes_nothing(images: ImageSet, spec: DataSpec) -> None:
+    alone = TrainBatches(images, spec, PER_IMAGE, CPU)
+    helped = TrainBatches(images, spec, dataclasses.replace(PER_IMAGE, workers=2), CPU)
+    for epoch in range(2):
+        for (left, left_labels), (right, right_labels) in zip(alone.epoch(epoch), helped.epoch(epoch), strict=True):
+            assert left.equal(right)
+            assert left_labels.equal(right_labels)
+
+
+def test_batches_leave_torchs_random_state_alone(images: ImageSet, spec: DataSpec) -> None:
+    before = torch.get_rng_state()
+    collect(images, spec, PER_IMAGE, 0)
+    assert torch.get_rng_state().equal(before)
+
+
+def test_one_image_is_too_few(images: ImageSet, spec: DataSpec) -> None:
+    with pytest.raises(PemnError, match=r"training needs at least 2 images, found 1"):
+        TrainBatches(images.subset([0]), spec, PLAIN, CPU)
+
+
+def test_a_shift_as_large_as_the_image_is_refused(images: ImageSet, spec: DataSpec) -> None:
+    with pytest.raises(PemnError, match=r"shift must be below the image size 8, found 8"):
+        TrainBatches(images, spec, TrainConfig(shift=8), CPU)

@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from pemn_compress.train.environment import changed_versions, git_state, versions
+from pemn_compress.train.reserve import release, reserve
+from pemn_compress.train.run import RunFolder, newest_run
+from pemn_compress.train.run_config import RunConfig
+from pemn_formats.errors import PemnError
+
+CONFIG = {"options": RunConfig().to_dict(), "input": {"data": "digits"}}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    return RunFolder.create(reserve(tmp_path, "a", "stem"), CONFIG)
+
+
+def test_names_are_made_unique(tmp_path: Path) -> None:
+    assert [reserve(tmp_path / "runs", None, "stem").name for _ in range(3)] == ["stem", "stem-2", "stem-3"]
+
+
+def test_a_reserved_folder_is_empty_and_can_be_given_back(tmp_path: Path) -> None:
+    folder = reserve(tmp_path, "a", "stem")
+    assert list(folder.iterdir()) == []
+    release(folder)
+    assert not folder.exists()
+
+
+def test_a_run_that_exists_is_replaced_only_by_force(run: RunFolder) -> None:
+    (run.path / "metrics.jsonl").write_text("old\n")
+    (run.path / "notes.txt").write_text("mine\n")
+    with pytest.raises(PemnError, match=r"the run .*a exists; go on with --resume .*a, or drop it with --force"):
+        reserve(run.path.parent, "a", "stem")
+    assert (run.path / "metrics.jsonl").read_text() == "old\n"
+    release(run.path)
+    assert run.path.exists()
+    RunFolder.create(reserve(run.path.parent, "a", "stem", force=True), CONFIG)
+    assert sorted(path.name for path in run.path.iterdir()) == ["config.json", "notes.txt"]
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_what_is_no_run_is_never_replaced(tmp_path: Path, force: bool) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "me.jpg").touch()
+    (tmp_path / "file").touch()
+    with pytest.raises(PemnError, match=r"photos exists and is no training run; choose another --run"):
+        reserve(tmp_path, "photos", "stem", force=force)
+    with pytest.raises(PemnError, match=r"file exists and is no folder; choose another --run"):
+        reserve(tmp_path, "file", "stem", force=force)
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "/a"])
+def test_a_name_is_a_plain_name(tmp_path: Path, name: str) -> None:
+    with pytest.raises(PemnError, match=r"is no plain folder name|is not a plain folder name"):
+        reserve(tmp_path, name, "stem")
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(PemnError, match=r"the run folder .*file.* cannot be written"):
+        reserve(tmp_path / "file" / "runs", None, "stem")
+    with pytest.raises(PemnError, match=r"the run folder .*file.* cannot be written"):
+        reserve(tmp_path / "file", None, "stem")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_without_write_permission_is_named(tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir(mode=0o500)
+    with pytest.raises(PemnError, match=r"the run folder .*runs.* cannot be written: Permission denied"):
+        reserve(tmp_path / "runs", None, "stem")
+
+
+def test_config_result_and_metrics_come_back(run: RunFolder) -> None:
+    assert run.result is None
+    run.write_result({"test": 1})
+    for epoch in (1, 2, 3):
+        run.add_metrics({"epoch": epoch})
+    again = RunFolder.open(run.path)
+    assert again.options == RunConfig()
+    assert again.input == {"data": "digits"}
+    assert again.result == {"test": 1}
+    assert [record["epoch"] for record in again.metrics()] == [1, 2, 3]
+
+
+def test_resuming_drops_later_records_and_what_was_cut_short(run: RunFolder) -> None:
+    for epoch in (1, 2, 3):
+        run.add_metrics({"epoch": epoch})
+    with (run.path / "metrics.jsonl").open("a") as file:
+        file.write('{"epoch": 4, "lo')
+    (run.path / ".checkpoint-000004.pt.ab12.tmp").touch()
+    run.keep(2)
+    assert (run.path / "metrics.jsonl").read_text() == '{"epoch": 1}\n{"epoch": 2}\n'
+    assert sorted(path.name for path in run.path.iterdir()) == ["config.json", "metrics.jsonl"]
+
+
+def test_the_newest_run_has_the_newest_weights(tmp_path: Path) -> None:
+    with pytest.raises(PemnError, match=r"no trained run under .*; train one with: pemn-compress train"):
+        newest_run(tmp_path)
+    for number, name in enumerate(("b", "a", "c")):
+        run = RunFolder.create(reserve(tmp_path, name, "stem"), CONFIG)
+        if name != "c":
+            run.save_best({"model": {}})
+            os.utime(run.path / "best.pt", (number, number))
+    assert newest_run(tmp_path).path.name == "a"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "config.json is damaged: Expecting"),
+        ("{}", "config.json is damaged: 'options'"),
+        ('{"options": {"data": "x"}}', "these are no options of a run: found data"),
+    ],
+)
+def test_a_damaged_config_is_named(run: RunFolder, content: str, message: str) -> None:
+    (run.path / "config.json").write_text(content)
+    with pytest.raises(PemnError, match=message):
+        RunFolder.open(run.path)
+
+
+def test_what_is_no_run_is_named(tmp_path: Path) -> None:
+    with pytest.raises(PemnError, match=r"nowhere is no training run: it has no config.json"):
+        RunFolder.open(tmp_path / "nowhere")
+
+
+def test_weights_that_do_not_fit_are_named(run: RunFolder) -> None:
+    with pytest.raises(PemnError, match=r"has no finished epoch; go on with: pemn-compress train --resume"):
+        run.load_best(torch.nn.Linear(2, 2))
+    run.save_best({"model": torch.nn.Linear(3, 2).state_dict()})
+    with pytest.raises(PemnError, match=r"best.pt does not fit the model of the run: .*size mismatch"):
+        run.load_best(torch.nn.Linear(2, 2))
+
+
+def test_versions_that_changed_are_named() -> None:
+    assert changed_versions(versions()) == []
+    assert changed_versions({**versions(), "torch": "1.0"}) == [f"torch 1.0 (now {torch.__version__})"]
+    json.dumps(versions())
+
+
+def test_no_repository_has_no_git_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert git_state(tmp_path) is None

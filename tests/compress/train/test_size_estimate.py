@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from pemn_compress import models
+from pemn_compress.config import MaskConfig
+from pemn_compress.masking import mask_, masked_weights
+from pemn_compress.saving import save_model
+from pemn_compress.train.size_estimate import MaskCount, count_masks, estimate_bytes, mask_bits
+
+
+@pytest.mark.parametrize(
+    ("count", "bits"),
+    [
+        (MaskCount("half", 1000, 500, 0), 1000.0),
+        (MaskCount("all", 1000, 1000, 0), 0.0),
+        (MaskCount("none", 1000, 0, 0), 0.0),
+        (MaskCount("quarter", 1000, 250, 0), 811.278),
+        (MaskCount("ternary", 1000, 500, 250), 1500.0),
+    ],
+)
+def test_shannons_bound(count: MaskCount, bits: float) -> None:
+    assert mask_bits(count) == pytest.approx(bits, abs=1e-3)
+
+
+@pytest.mark.parametrize("alphabet", ["keep", "sign", "ternary"])
+def test_counts_are_those_of_the_codes(alphabet: str) -> None:
+    model = mask_(models.build("mlp", image=4, channels=1, hidden=8), MaskConfig(alphabet=alphabet))
+    for count, (name, weight, score) in zip(count_masks(model), masked_weights(model), strict=True):
+        code = weight.code(score)
+        assert (count.name, count.count) == (name, score.numel())
+        assert count.nonzero == int((code != 0).sum())
+        assert count.negative == int((code == -1).sum())
+        assert count.density == weight.density(score)
+
+
+@pytest.mark.parametrize("distribution", ["signed", "normal", "uniform"])
+@pytest.mark.parametrize("store", ["seed", "vector"])
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [("mlp", {"image": 8, "channels": 1, "hidden": 128}), ("convmixer", {"dim": 64, "depth": 8}), ("resnet", {})],
+)
+def test_the_estimate_is_near_the_file(
+    tmp_path: Path, name: str, arguments: dict[str, int], store: str, distribution: str
+) -> None:
+    model = models.build(name, **arguments)
+    mask_(model, MaskConfig(strategy="rp", values=1009, store=store, distribution=distribution))
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):
+                module.weight.uniform_(0.5, 1.5)
+                module.bias.uniform_(-1, 1)
+    foreseen = estimate_bytes(model, count_masks(model))
+    written = save_model(model, tmp_path / "m.pemn").file_bytes
+    assert written == pytest.approx(foreseen, rel=0.05)
+
+
+def test_a_dense_model_counts_as_its_checkpoint() -> None:
+    model = torch.nn.Linear(10, 4)
+    assert estimate_bytes(model, count_masks(model)) == 4 * 44
