@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pemn_compress.bundles import load_task_, save_bundle
 from pemn_compress.config import MaskConfig
 from pemn_compress.loading import load_file, load_model
 from pemn_compress.masking import is_maskable, mask_, mask_parameters, merge_
@@ -23,10 +24,12 @@ __all__ = [
     "is_maskable",
     "load_file",
     "load_model",
+    "load_task_",
     "mask_",
     "mask_parameters",
     "merge_",
     "penalty",
+    "save_bundle",
     "save_model",
     "size_report",
 ]

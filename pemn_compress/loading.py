@@ -13,15 +13,16 @@ from torch.nn.utils import parametrize
 
 from pemn_compress.models import Architecture, build
 from pemn_compress.rebuild import reconstruct
+from pemn_formats.bundle import select_task
 from pemn_formats.content import Content
 from pemn_formats.errors import FormatError, PemnError
 from pemn_formats.limits import DEFAULT_MEMORY_BUDGET
 from pemn_formats.names import shown
-from pemn_formats.reader import read
+from pemn_formats.reader import read_model
 from pemn_formats.reconstruct import residual_state
 from pemn_formats.source import Readable
 
-__all__ = ["checked_device", "fill_model", "load_file", "load_model", "rebuild_model", "rebuild_state"]
+__all__ = ["check_fit", "checked_device", "fill_model", "load_file", "load_model", "rebuild_model", "rebuild_state"]
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -29,6 +30,7 @@ Model = TypeVar("Model", bound=nn.Module)
 def load_file(
     path: Readable,
     *,
+    task: str | None = None,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
     memory_budget: int = DEFAULT_MEMORY_BUDGET,
@@ -36,8 +38,9 @@ def load_file(
     """Return the dense state dict of a `.pemn` file, by plain names, as `safetensors.torch.load_file` does.
 
     Floating tensors come in `dtype` (float32, float16 or bfloat16), rounded once; others as they were saved. Masks
-    travel packed to `device` and are expanded there. `memory_budget` bounds the decoded streams in bytes. Raises
-    `FormatError` for a damaged or foreign file, `PemnError` for one that cannot be opened or a missing device.
+    travel packed to `device` and are expanded there. `task` names the model that is wanted of a bundle.
+    `memory_budget` bounds the decoded streams in bytes. Raises `FormatError` for a damaged or foreign file, `PemnError`
+    for one that cannot be opened, a bundle without its `task` (the message lists them), a patch, or a missing device.
 
     >>> import torch, io, tempfile, pemn_compress as pemn
     >>> model = pemn.mask_(torch.nn.Linear(8, 4))
@@ -48,12 +51,13 @@ def load_file(
     True
     """
     device = checked_device(device)
-    return rebuild_state(read(path, memory_budget=memory_budget), device=device, dtype=dtype)
+    return rebuild_state(read_model(path, task=task, memory_budget=memory_budget), device=device, dtype=dtype)
 
 
 def load_model(
     path: Readable,
     *,
+    task: str | None = None,
     into: nn.Module | None = None,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
@@ -66,13 +70,15 @@ def load_model(
     where neither the file nor the caller says which model, `FormatError` where names or shapes differ.
     """
     device = checked_device(device)
-    return rebuild_model(read(path, memory_budget=memory_budget), into=into, device=device, dtype=dtype)
+    content = read_model(path, task=task, memory_budget=memory_budget)
+    return rebuild_model(content, into=into, device=device, dtype=dtype)
 
 
 def rebuild_state(
     content: Content, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
 ) -> dict[str, torch.Tensor]:
     """Return the dense state dict of a decoded content; as `load_file`."""
+    content = select_task(content)
     state = {tensor.name: reconstruct(content, tensor, device, dtype) for tensor in content.masked}
     for name, values in residual_state(content).items():
         # Decoded arrays are views of the file's bytes; the copy also makes them aligned and writable.
@@ -91,6 +97,7 @@ def rebuild_model(
     dtype: torch.dtype = torch.float32,
 ) -> nn.Module:
     """Return the plain model of a decoded content; as `load_model`."""
+    content = select_task(content)
     model = _registered(content) if into is None else into
     state = rebuild_state(content, device=device, dtype=dtype)
     return fill_model(model, content, state, device=device, dtype=dtype)
@@ -112,9 +119,7 @@ def fill_model(
     into. Raises `PemnError` for a model that is masked, `FormatError` where it is not the file's, naming the first
     difference.
     """
-    if any(parametrize.is_parametrized(module) for module in model.modules()):
-        raise PemnError("the model to fill is parametrized; pass a plain one, or merge_ it first")
-    _check_fit(model, content, state)
+    check_fit(model, content, {name: tuple(value.shape) for name, value in state.items()})
     on_meta = any(value.is_meta for value in model.state_dict().values())
     if on_meta:
         model.load_state_dict(state, strict=True, assign=True)
@@ -169,14 +174,17 @@ def _check_shapes(model: nn.Module, content: Content) -> None:
         raise FormatError(f"the file holds {held} values, its network {content.architecture} needs {needed}")
 
 
-def _check_fit(model: nn.Module, content: Content, state: Mapping[str, torch.Tensor]) -> None:
-    wanted = {name.replace("_orig_mod.", ""): value for name, value in model.state_dict().items()}
-    for name, value in wanted.items():
-        if name not in state:
-            raise FormatError(f"the model has {shown(name)} of shape {list(value.shape)}, the file has no such tensor")
-        if value.shape != state[name].shape:
-            raise _differs(name, tuple(state[name].shape), tuple(value.shape))
-    for name in state:
+def check_fit(model: nn.Module, content: Content, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Compare a model with a content that is to fill it, whose state dict has these shapes. Errors as `fill_model`."""
+    if any(parametrize.is_parametrized(module) for module in model.modules()):
+        raise PemnError("the model to fill is parametrized; pass a plain one, or merge_ it first")
+    wanted = {name.replace("_orig_mod.", ""): tuple(value.shape) for name, value in model.state_dict().items()}
+    for name, shape in wanted.items():
+        if name not in shapes:
+            raise FormatError(f"the model has {shown(name)} of shape {list(shape)}, the file has no such tensor")
+        if shape != shapes[name]:
+            raise _differs(name, shapes[name], shape)
+    for name in shapes:
         if name not in wanted:
             raise FormatError(f"the file has {shown(name)}, the model has no such tensor")
     modules = dict(model.named_modules())
