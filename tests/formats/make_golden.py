@@ -58,11 +58,13 @@ def expectation(data: bytes) -> dict[str, Any]:
     return {
         "content_id": identity,
         "sha256": hashlib.sha256(data).hexdigest(),
-        "state": {
-            dtype: {name: tensor_hash(values) for name, values in sorted(state(content, dtype).items())}
-            for dtype in OUTPUT_DTYPES
-        },
+        "state": {dtype: hashes(content, dtype) for dtype in OUTPUT_DTYPES} if content.delta is None else None,
     }
+
+
+def hashes(content: Content, dtype: str) -> dict[str, str]:
+    """SHA-256 of every entry of the state dict."""
+    return {name: tensor_hash(values) for name, values in sorted(state(content, dtype).items())}
 
 
 def tensor_hash(values: np.ndarray) -> str:

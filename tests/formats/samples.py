@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
 
+from pemn_formats import log8
 from pemn_formats.bits import pack, popcount, unpack
+from pemn_formats.bundle import join
 from pemn_formats.content import (
     ALPHABETS,
     DTYPES,
     EXPLICIT_SOURCES,
+    LOG8,
     RESIDUAL_KINDS,
     Content,
     MaskedTensor,
@@ -20,10 +24,13 @@ from pemn_formats.content import (
     ResidualSpec,
     ResidualTensor,
 )
+from pemn_formats.delta import make_delta
 from pemn_formats.philox import words
 from pemn_formats.values import DISTRIBUTIONS
 
 SCALE = np.float32(0.0625)
+FLOATS = ("float32", "float16", "bfloat16", LOG8)
+STORED_DTYPES = (*DTYPES, LOG8)
 
 
 def random_bits(count: int, density: float, seed: int) -> np.ndarray:
@@ -51,16 +58,23 @@ def masked_tensor(
 
 
 def dense(name: str, values: Any, dtype: str = "float32", kind: str = "dense", eps: float | None = None) -> Any:
-    array = np.asarray(values, DTYPES[dtype])
-    return ResidualTensor(name, array.shape, kind, dtype, None if eps is None else np.float32(eps), array)
+    spec = ResidualSpec(name, np.shape(values), kind, dtype, None if eps is None else np.float32(eps))
+    array = np.asarray(values, DTYPES.get(dtype, np.dtype("f4")))
+    return ResidualTensor(**vars(spec), values=_log8(spec, array) if dtype == LOG8 else array)
 
 
 def entry_of_bytes(name: str, shape: tuple[int, ...], kind: str, dtype: str, eps: Any, data: bytes) -> ResidualTensor:
     """An entry whose values are made of as many bytes of `data` as it stores."""
     spec = ResidualSpec(name, shape, kind, dtype, eps)
     raw = np.resize(np.frombuffer(data or b"\0", np.uint8), spec.stored_bytes)
-    raw = raw & 1 if dtype == "bool" else raw
+    if dtype == LOG8:
+        return ResidualTensor(**vars(spec), values=_log8(spec, raw[: spec.numel].view(np.int8).astype(np.float32)))
+    raw = raw & 1 if dtype == "bool" else np.where(raw == 128, 0, raw).astype(np.uint8) if kind == "int8" else raw
     return ResidualTensor(**vars(spec), values=raw.view(DTYPES[dtype]).reshape(shape))
+
+
+def _log8(spec: ResidualSpec, values: np.ndarray) -> np.ndarray:
+    return log8.encode(values.reshape(spec.vectors, spec.numel // spec.vectors))
 
 
 def one_tensor(numel: int = 24, density: float = 0.5, seed: int = 1, **given: Any) -> Content:
@@ -162,7 +176,7 @@ def every_dtype() -> Content:
     data = words(5, 0, 0, 64).astype("<u4").tobytes()
     entries = [
         entry_of_bytes(f"{dtype}.{at}", shape, "dense", dtype, None, data)
-        for dtype in DTYPES
+        for dtype in STORED_DTYPES
         for at, shape in enumerate([(), (3,), (2, 0, 3), (2, 1, 2)])
     ]
     entries += [
@@ -172,6 +186,67 @@ def every_dtype() -> Content:
         dense("bn.none", np.zeros((2, 0)), "float32", "bn", 1e-5),
     ]
     return Content(seed=5, prototypes=(), masked=(), residual=tuple(entries))
+
+
+def int8_layers() -> Content:
+    """Layers in 8 bits with channel scales, a scale and a folded BatchNorm in logarithms."""
+    return Content(
+        seed=7,
+        prototypes=(Prototype(12, "normal"),),
+        masked=(masked_tensor("body", (3, 4), random_bits(12, 0.5, 15), alphabet="sign", scale=None),),
+        residual=(
+            dense("stem", [[[1, -127], [127, 0]], [[5, 6], [7, 8]]], "int8", "int8"),
+            dense("stem", [0.01, -0.5], "float16", "scale"),
+            dense("body", [0.25, 0.125, -1e-3], LOG8, "scale"),
+            dense("norm", [[1.0, 0.5, -2e-4], [0.0, 1e-9, 3.0]], LOG8, "bn", 1e-5),
+        ),
+    )
+
+
+def bundle() -> Content:
+    """Two tasks over one prototype, each with its own architecture, tied names and notes."""
+    first = replace(keep_tile(), residual=keep_tile().residual[1:])
+    second = replace(
+        first,
+        masked=(replace(first.masked[0], planes=(pack(random_bits(24, 0.5, 16)),)),),
+        residual=(dense("", [[1.0], [2.0]], "float16", "bn", 1e-5),),
+        architecture=None,
+        input=None,
+        aliases={"tied": "running_var"},
+        extra={},
+    )
+    return join({"first": first, "second": second})
+
+
+def patch() -> Content:
+    """What turns one content into another: masks, signs, explicit values and residual entries that differ."""
+    return make_delta(*before_and_after())
+
+
+def before_and_after() -> tuple[Content, Content]:
+    values = np.arange(20, dtype="<f4")
+    old = Content(
+        seed=8,
+        prototypes=(Prototype(20, "float32", values),),
+        masked=(
+            masked_tensor("keep", (40,), random_bits(40, 0.5, 17)),
+            _ternary("ternary", random_bits(40, 0.5, 18), 19),
+        ),
+        residual=(dense("bias", np.arange(9), "float16"), dense("steps", 7, "int64"), dense("log", [1.0, 0.5], LOG8)),
+    )
+    bits = random_bits(40, 0.5, 18)
+    bits[5:8] ^= 1
+    new = replace(
+        old,
+        prototypes=(Prototype(20, "float32", values + (values == 7).astype("<f4")),),
+        masked=(masked_tensor("keep", (40,), random_bits(40, 0.4, 17)), _ternary("ternary", bits, 20)),
+        residual=(*old.residual[:1], dense("steps", 9, "int64"), dense("log", [1.0, 0.25], LOG8), dense("new", [1.0])),
+    )
+    return old, new
+
+
+def _ternary(name: str, bits: np.ndarray, seed: int) -> MaskedTensor:
+    return masked_tensor(name, bits.shape, bits, alphabet="ternary", negative=random_bits(int(bits.sum()), 0.5, seed))
 
 
 def sparse_mask() -> Content:
@@ -203,6 +278,9 @@ SAMPLES = {
         explicit_prototypes,
         channel_scale,
         every_dtype,
+        int8_layers,
+        bundle,
+        patch,
         sparse_mask,
         dense_mask,
         constant_masks,
@@ -212,7 +290,7 @@ SAMPLES = {
 
 def same(left: Content, right: Content) -> None:
     """Assert that two contents say the same, bit for bit."""
-    for name in ("seed", "architecture", "input", "aliases", "extra"):
+    for name in ("seed", "architecture", "input", "aliases", "extra", "tasks", "delta"):
         assert getattr(left, name) == getattr(right, name), name
     for name in ("prototypes", "masked", "residual"):
         assert len(getattr(left, name)) == len(getattr(right, name)), name
@@ -279,7 +357,10 @@ def contents(draw: Any) -> Content:
             scales = draw(st.lists(_float32, min_size=shape[0], max_size=shape[0]))
             residual.append(dense(name, scales, "float32", "scale"))
     for name in names[cut:]:
-        residual.append(_draw_entry(draw, name))
+        residual.append(entry := _draw_entry(draw, name))
+        if entry.kind == "int8":
+            scales = draw(st.lists(_float32, min_size=entry.shape[0], max_size=entry.shape[0]))
+            residual.append(dense(name, scales, draw(st.sampled_from(("float32", LOG8))), "scale"))
     stored = [tensor.name for tensor in masked] + [each for entry in residual for each in entry.state_names]
     aliases = {f"tied.{at}": draw(st.sampled_from(stored)) for at in range(draw(st.integers(0, 2)))} if stored else {}
     return Content(
@@ -309,8 +390,24 @@ def _draw_prototype(draw: Any, largest: int) -> Prototype:
 
 def _draw_entry(draw: Any, name: str) -> ResidualTensor:
     kind = draw(st.sampled_from([kind for kind in RESIDUAL_KINDS if kind != "scale"]))
-    floats = [dtype for dtype in DTYPES if dtype in ("float32", "float16", "bfloat16")]
-    dtype = draw(st.sampled_from(floats if kind == "bn" else list(DTYPES)))
-    shape = (2, draw(st.integers(0, 5))) if kind == "bn" else tuple(draw(st.lists(st.integers(0, 4), max_size=4)))
+    dtype = draw(st.sampled_from({"bn": FLOATS, "int8": ("int8",)}.get(kind, STORED_DTYPES)))
+    least = int(kind == "int8")
+    shape = tuple(draw(st.lists(st.integers(least, 4), min_size=least, max_size=4)))
+    if kind == "bn":
+        shape = (2, draw(st.integers(0, 5)))
     eps = np.float32(draw(st.floats(0, 0.9375, width=32))) if kind == "bn" else None
     return entry_of_bytes(name, shape, kind, dtype, eps, draw(st.binary(max_size=40)))
+
+
+@st.composite
+def any_contents(draw: Any) -> Content:
+    """Any content, bundle or patch."""
+    content = draw(contents())
+    form = draw(st.sampled_from(("model", "bundle", "patch")))
+    if form == "bundle" and (content.masked or content.residual):
+        return join({draw(_names): content, "other": replace(content, extra={}, aliases={}, architecture=None)})
+    if form == "patch":
+        older = [replace(each, planes=tuple(plane & 1 for plane in each.planes)) for each in content.masked]
+        older = [each if each.kept is None else new for each, new in zip(older, content.masked, strict=True)]
+        return make_delta(replace(content, masked=tuple(older)), content)
+    return content
