@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -41,6 +41,8 @@ class MaskConfig:
     density: fraction of codes that are not 0, in (0, 1): fixed for `topk`, the start of ternary masks for `threshold`.
     seed: of the values and of the initial scores, an unsigned 64-bit integer.
     store: what a saved file carries of the values, their `seed` or the `vector`.
+    int8_layers: layers that stay dense, and are stored in 8 bits with a scale per output channel: module paths, or
+        `first` and `last`.
 
     >>> MaskConfig(strategy="rp", ratio=1e-3, seed=7).values is None
     True
@@ -57,6 +59,7 @@ class MaskConfig:
     density: float = 0.5
     seed: int = 0
     store: str = "seed"
+    int8_layers: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         for field, known in _CHOICES.items():
@@ -66,6 +69,10 @@ class MaskConfig:
         if not _is_number(density) or not 0.0 < density < 1.0:
             raise PemnError(f"density must lie between 0 and 1, both excluded, found {density!r}")
         check_seed(self.seed)
+        names = self.int8_layers
+        if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+            raise PemnError(f"int8_layers must be a list of names of layers, such as 'first', found {names!r}")
+        object.__setattr__(self, "int8_layers", tuple(names))
         LEARNERS[self.learner].check(self.alphabet, density)
 
     def _check_vector(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +16,7 @@ from pemn_compress.masked_weight import MaskedWeight
 from pemn_compress.strategies import TensorInfo
 from pemn_formats.errors import PemnError
 
-__all__ = ["Target", "find_targets", "is_maskable", "unwrap"]
+__all__ = ["Target", "find_targets", "is_maskable", "unwrap", "weight_names"]
 
 _ONE_WEIGHT = (
     nn.Linear,
@@ -54,21 +54,27 @@ def is_maskable(module: nn.Module, name: str = "weight") -> bool:
     >>> pemn.is_maskable(torch.nn.Conv2d(3, 8, 3)), pemn.is_maskable(torch.nn.BatchNorm2d(8))
     (True, False)
     """
-    return name in _attributes(module) and _obstacle(module, name) is None
+    return name in weight_names(module) and _obstacle(module, name) is None
 
 
-def find_targets(model: nn.Module, filter_fn: Callable[[str, nn.Module], bool] | None = None) -> list[Target]:
+def find_targets(
+    model: nn.Module,
+    filter_fn: Callable[[str, nn.Module], bool] | None = None,
+    left_dense: Collection[str] = (),
+) -> list[Target]:
     """Return the weights to mask in the order of `named_modules()`, a module under two names once.
+
+    `filter_fn(path, module)` chooses layers, those whose paths are in `left_dense` stay out.
 
     Raises `PemnError` that names the weight when one of those chosen cannot be masked, or when there is none.
     """
     targets, kinds = [], 0
     for path, module in model.named_modules():
         path = path.replace("_orig_mod.", "")
-        kinds += bool(_attributes(module))
-        if not _attributes(module) or (filter_fn is not None and not filter_fn(path, module)):
+        kinds += bool(weight_names(module))
+        if not weight_names(module) or path in left_dense or (filter_fn is not None and not filter_fn(path, module)):
             continue
-        for attribute in _attributes(module):
+        for attribute in weight_names(module):
             name = f"{path}.{attribute}" if path else attribute
             obstacle = _obstacle(module, attribute)
             if obstacle is not None:
@@ -78,15 +84,16 @@ def find_targets(model: nn.Module, filter_fn: Callable[[str, nn.Module], bool] |
                 shape = tuple(parameter.shape)
                 targets.append(Target(module, attribute, parameter, TensorInfo(name, shape, math.prod(shape[1:]))))
     if not targets:
-        found = f"filter_fn left out all {kinds}" if kinds else f"{type(model).__name__} holds none"
+        who = "int8_layers" if filter_fn is None else "filter_fn" if not left_dense else "filter_fn and int8_layers"
+        found = f"{who} left out all {kinds}" if kinds else f"{type(model).__name__} holds none"
         raise PemnError(f"nothing to mask: no convolution, linear or attention layer with weights; {found}")
     _refuse_tied(model, targets)
     _refuse_second_time(model)
     return targets
 
 
-def _attributes(module: nn.Module) -> list[str]:
-    """Return the names under which a module of a known kind has a weight."""
+def weight_names(module: nn.Module) -> list[str]:
+    """Return the names under which a module of a kind that can be masked has a weight; none for another one."""
     if isinstance(module, _ONE_WEIGHT):
         return ["weight"]
     if isinstance(module, nn.MultiheadAttention):

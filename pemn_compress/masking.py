@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from pemn_compress.config import MaskConfig
+from pemn_compress.layers import choose_layers
 from pemn_compress.maskable import Target, find_targets, is_maskable, unwrap
 from pemn_compress.masked_weight import MaskedWeight, initial_scores
 from pemn_compress.strategies import plan
@@ -26,7 +27,8 @@ def mask_(
     """Turn the weights of `model` into masks over values that cost nothing, in place, and return it.
 
     Convolutions, transposed convolutions, linear layers and the projections of `nn.MultiheadAttention` are masked, in
-    the order of `named_modules()`; `filter_fn(module_name, module)` chooses among them. The parameters stay the same
+    the order of `named_modules()`; `filter_fn(module_name, module)` chooses among them, and the `int8_layers` of
+    `config` stay as they are. The parameters stay the same
     objects and now hold scores, so an optimizer made before stays valid; the earlier weights are lost. Weights must be
     float32. A transposed convolution's scales and fan-in follow dimension 0 and 1 as torch's own initialisation does.
 
@@ -39,7 +41,7 @@ def mask_(
     True
     """
     config = MaskConfig() if config is None else config
-    targets = find_targets(unwrap(model), filter_fn)
+    targets = find_targets(unwrap(model), filter_fn, choose_layers(model, config.int8_layers))
     tensors = [target.tensor for target in targets]
     planned = plan(tensors, config)
     prepared: list[tuple[Target, MaskedWeight, torch.Tensor]] = []

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeGuard
+from typing import TypeGuard
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from pemn_formats.content import DTYPES, ResidualTensor
+from pemn_compress.stored import folded_entry, int8_entries, stored_entry
+from pemn_formats.content import DTYPES, LOG8, ResidualTensor
 from pemn_formats.errors import PemnError
 
 __all__ = ["RESIDUAL_DTYPES", "collect_residual", "fold_bn", "is_foldable", "residual_tensor"]
 
-RESIDUAL_DTYPES = ("float16", "float32")
+RESIDUAL_DTYPES = ("float16", "float32", LOG8)
 _INTEGERS = {torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool}
 
 
@@ -30,12 +30,18 @@ class Residual:
 
 
 def collect_residual(
-    model: nn.Module, masked: Mapping[int, str], *, residual_dtype: str = "float16", lossless: bool = False
+    model: nn.Module,
+    masked: Mapping[int, str],
+    *,
+    residual_dtype: str = "float16",
+    lossless: bool = False,
+    int8: Collection[int] = (),
 ) -> Residual:
     """Return everything that a plain model's state dict holds besides its masked weights.
 
     `masked` maps the id of each score parameter to the name of its weight. Floats are rounded to `residual_dtype`, and
-    BatchNorms that are affine and track statistics become two vectors; `lossless` keeps every entry as it is.
+    BatchNorms that are affine and track statistics become two vectors; `lossless` keeps every entry as it is. The
+    parameters whose ids are in `int8` become integers with channel scales.
     Raises `PemnError` naming the entry that cannot be stored.
     """
     if residual_dtype not in RESIDUAL_DTYPES:
@@ -54,7 +60,9 @@ def collect_residual(
                 aliases[name] = owner
             continue
         seen[id(tensor)] = name
-        if path not in foldable:
+        if id(tensor) in int8:
+            entries += int8_entries(name, tensor.detach().double().cpu().numpy(), residual_dtype)
+        elif path not in foldable:
             entries.append(residual_tensor(name, tensor, None if lossless else residual_dtype))
         elif last == "weight":
             entries.append(fold_bn(path, foldable[path], residual_dtype))
@@ -75,7 +83,7 @@ def is_foldable(module: nn.Module) -> TypeGuard[_BatchNorm]:
 def fold_bn(path: str, module: _BatchNorm, dtype: str) -> ResidualTensor:
     """Return a BatchNorm's affine map as a residual entry of shape (2, channels): scale, then shift.
 
-    scale = weight / sqrt(var + eps), shift = bias - mean * scale, in float64, rounded once to `dtype`.
+    scale = weight / sqrt(var + eps), shift = bias - mean * (the scale as stored), in float64, rounded once to `dtype`.
     """
     weight, bias, mean, variance = (
         getattr(module, name).detach().double().cpu().numpy()
@@ -84,9 +92,7 @@ def fold_bn(path: str, module: _BatchNorm, dtype: str) -> ResidualTensor:
     eps: np.float32 = np.float32(module.eps)
     with np.errstate(divide="ignore", invalid="ignore"):
         scale = weight / np.sqrt(variance + float(eps))
-        values = np.stack((scale, bias - mean * scale))
-    rounded = _rounded(path, values, dtype)
-    return ResidualTensor(path, rounded.shape, "bn", dtype, eps, values=rounded)
+    return folded_entry(path, scale, mean, bias, dtype, eps)
 
 
 def residual_tensor(name: str, tensor: torch.Tensor, dtype: str | None, kind: str = "dense") -> ResidualTensor:
@@ -100,27 +106,13 @@ def residual_tensor(name: str, tensor: torch.Tensor, dtype: str | None, kind: st
         return ResidualTensor(name, tuple(tensor.shape), kind, found, values=bits.numpy())
     if not tensor.is_floating_point() or dtype is None:
         raise PemnError(f"{name} holds {found}, which a .pemn file cannot store")
-    values = _rounded(name, tensor.double().numpy(), dtype)
-    return ResidualTensor(name, tuple(tensor.shape), kind, dtype, values=values)
+    return stored_entry(name, tensor.double().numpy(), dtype, kind)
 
 
 def _foldable(model: nn.Module) -> Iterator[tuple[str, _BatchNorm]]:
     for path, module in model.named_modules():
         if is_foldable(module):
             yield path.replace("_orig_mod.", ""), module
-
-
-def _rounded(name: str, values: npt.NDArray[Any], dtype: str) -> npt.NDArray[Any]:
-    if not np.isfinite(values).all():
-        raise PemnError(f"{name} holds values that are not finite; the model is not fit to be saved")
-    with np.errstate(over="ignore"):
-        rounded: npt.NDArray[Any] = values.astype(DTYPES[dtype])
-    if not np.isfinite(rounded).all():
-        largest = float(np.abs(values).max())
-        raise PemnError(
-            f"{name} holds {largest:.3g}, beyond {dtype}; save it with residual_dtype='float32' or lossless"
-        )
-    return rounded
 
 
 def _plain_state(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,8 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from pemn_compress.config import STORES
-from pemn_compress.maskable import unwrap
+from pemn_compress.layers import choose_layers
+from pemn_compress.maskable import unwrap, weight_names
 from pemn_compress.masked_weight import MaskedWeight
 from pemn_compress.masking import masked_weights
 from pemn_compress.models import architecture_of
@@ -35,17 +36,21 @@ def save_model(
     residual_dtype: str = "float16",
     lossless: bool = False,
     store: str | None = None,
+    int8_layers: Sequence[str] | None = None,
     extra: Mapping[str, Any] | None = None,
     force: bool = False,
 ) -> Ledger:
     """Write a masked model to a `.pemn` file and return where its bytes went.
 
-    The file appears whole or not at all; one that exists is replaced only with `force`. `residual_dtype` ("float16" or
-    "float32") is what everything that is not masked is rounded to, with BatchNorm folded to scale and shift; `lossless`
-    keeps all of it as it is. `store` ("seed" or "vector") overrides the model's `MaskConfig`. `input` describes the
-    images for `eval`; `extra` is kept for readers that know it. The model is not changed.
+    The file appears whole or not at all; one that exists is replaced only with `force`. `residual_dtype` ("float16",
+    "float32" or "log8", a sign and seven bits of logarithm) is what everything that is not masked is rounded to, with
+    BatchNorm folded to scale and shift; `lossless` keeps all of it as it is. `store` ("seed" or "vector") overrides the
+    model's `MaskConfig`, `int8_layers` (module paths, `first`, `last`) too: layers without masks whose weights are
+    stored in 8 bits with a scale per output channel. `input` describes the images for `eval`; `extra` is kept for
+    readers that know it. The model is not changed.
 
-    Raises `PemnError` for a model without masks, for NaN, and for values that the residual dtype cannot hold.
+    Raises `PemnError` for a model without masks, for NaN, for values that the residual dtype cannot hold, and for 8-bit
+    layers that are masked or meant to be lossless.
 
     >>> import torch, tempfile, pemn_compress as pemn
     >>> model = pemn.mask_(torch.nn.Sequential(torch.nn.Linear(64, 32), torch.nn.ReLU(), torch.nn.Linear(32, 10)))
@@ -53,7 +58,15 @@ def save_model(
     ...     pemn.save_model(model, f"{folder}/net.pemn").file_bytes < 900
     True
     """
-    content = to_content(model, input=input, residual_dtype=residual_dtype, lossless=lossless, store=store, extra=extra)
+    content = to_content(
+        model,
+        input=input,
+        residual_dtype=residual_dtype,
+        lossless=lossless,
+        store=store,
+        int8_layers=int8_layers,
+        extra=extra,
+    )
     return write(path, content, force=force)
 
 
@@ -64,6 +77,7 @@ def to_content(
     residual_dtype: str = "float16",
     lossless: bool = False,
     store: str | None = None,
+    int8_layers: Sequence[str] | None = None,
     extra: Mapping[str, Any] | None = None,
 ) -> Content:
     """Return what `save_model` would write, with the same options and errors."""
@@ -79,7 +93,15 @@ def to_content(
         raise PemnError(f"unknown store {store!r}; known: {', '.join(STORES)}")
     masked = tuple(_masked_tensor(name, weight, score) for name, weight, score in found)
     names = {id(score): name for name, _, score in found}
-    residual = collect_residual(plain, names, residual_dtype=residual_dtype, lossless=lossless)
+    if int8_layers is None:
+        int8_layers = () if lossless else config.int8_layers
+    if int8_layers and lossless:
+        raise PemnError(
+            f"int8_layers rounds {', '.join(int8_layers)}, and lossless rounds nothing; leave one of them out"
+        )
+    residual = collect_residual(
+        plain, names, residual_dtype=residual_dtype, lossless=lossless, int8=_dense_weights(plain, int8_layers)
+    )
     scale_dtype = "float32" if lossless else residual_dtype
     scales = tuple(
         residual_tensor(name, weight.scale, scale_dtype, "scale")
@@ -115,6 +137,20 @@ def _masked_tensor(name: str, weight: MaskedWeight, score: nn.Parameter) -> Mask
         kept=int(np.count_nonzero(kept)) if ternary else None,
         planes=planes,
     )
+
+
+def _dense_weights(model: nn.Module, layers: Sequence[str]) -> set[int]:
+    """Return the ids of the weights of chosen layers, none of which may be masked."""
+    chosen: set[int] = set()
+    for path, module in choose_layers(model, layers).items():
+        for attribute in weight_names(module):
+            if attribute not in module._parameters:
+                raise PemnError(
+                    f"{path or 'the model'} is masked or otherwise computed, so it cannot be stored in 8 bits; leave "
+                    "it out of the masks with MaskConfig(int8_layers=...)"
+                )
+            chosen.add(id(module._parameters[attribute]))
+    return chosen
 
 
 def _prototypes(weight: MaskedWeight, store: str) -> tuple[Prototype, ...]:
