@@ -1,0 +1,24 @@
+"""Where results go: one JSON file a benchmark, beside the code, whole or absent."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks.environment import environment
+from pemn_formats.atomic import atomic_write
+
+__all__ = ["RESULTS", "write_results"]
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def write_results(path: Path, results: Mapping[str, Any]) -> Path:
+    """Write results with the environment they come from, replacing earlier ones, and return the path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps({"environment": environment(), **results}, indent=1, allow_nan=False)
+    with atomic_write(path, force=True) as file:
+        file.write(f"{text}\n".encode())
+    return path

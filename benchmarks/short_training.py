@@ -1,0 +1,248 @@
+"""Which masks learn how much in the same short time on the CPU, and does every file give the same accuracy back?
+
+    python -m benchmarks.short_training --data folder:PATH --describe "CIFAR-10 as JPEG files"
+
+Every row trains the same ConvMixer on the same images for the same epochs; the recipe beside it is the row's own. The
+epoch is chosen on validation images, the test images are looked at once a run. Every masked net is then written to
+`.pemn` twice (residual in float16, and lossless), loaded and evaluated again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import hashlib
+import statistics
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import nn
+
+from benchmarks.results import RESULTS, write_results
+from benchmarks.table import render
+from pemn_compress import MaskConfig, TrainConfig, fit, load_model, save_model
+from pemn_compress.data import Splits, load_data
+from pemn_compress.masking import masked_weights
+from pemn_compress.train.building import build_model
+from pemn_compress.train.evaluate import evaluate
+from pemn_compress.train.progress import EpochReport, Progress
+from pemn_compress.train.run_config import RunConfig
+from pemn_compress.train.subset import stratified_subset
+
+Options = Mapping[str, Any]
+
+# The reference's learner, values and recipe (yueb17/PEMN); epochs, batch and augmentation are the benchmark's.
+_PAPER_MASK: Options = {"learner": "topk", "distribution": "normal", "scale": "none"}
+_PAPER_RECIPE: Options = {"lr": 0.05, "weight_decay": 0.005, "schedule": "piecewise"}
+_OUR_RECIPE: Options = {"lr": 0.02, "weight_decay": 0.005, "schedule": "cosine"}
+_DENSE_RECIPE: Options = {"lr": 0.005, "weight_decay": 0.005, "schedule": "cosine"}
+
+ROWS: Mapping[str, tuple[Options | None, Options]] = {
+    "dense": (None, _DENSE_RECIPE),
+    "default": ({}, _OUR_RECIPE),
+    "rp 251 values": ({"strategy": "rp"}, _OUR_RECIPE),
+    "rp 1e-3": ({"strategy": "rp", "ratio": 1e-3}, _OUR_RECIPE),
+    "paper one-layer": ({**_PAPER_MASK, "strategy": "one-layer"}, _PAPER_RECIPE),
+    "paper mp": ({**_PAPER_MASK, "strategy": "mp"}, _PAPER_RECIPE),
+    "paper rp 1e-1": ({**_PAPER_MASK, "strategy": "rp", "ratio": 1e-1}, _PAPER_RECIPE),
+    "paper rp 1e-2": ({**_PAPER_MASK, "strategy": "rp", "ratio": 1e-2}, _PAPER_RECIPE),
+    "paper rp 1e-3": ({**_PAPER_MASK, "strategy": "rp", "ratio": 1e-3}, _PAPER_RECIPE),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Budget:
+    """What all rows share."""
+
+    model: str
+    model_args: dict[str, int | bool | str]
+    epochs: int
+    batch_size: int
+    flip: bool = True
+    shift: int = 2
+
+
+class _Epochs(Progress):
+    """Collects what each epoch took and gave."""
+
+    def __init__(self) -> None:
+        self.reports: list[EpochReport] = []
+
+    def epoch(self, report: EpochReport) -> None:
+        self.reports.append(report)
+
+
+def run_row(row: str, seed: int, budget: Budget, splits: Splits, folder: Path) -> dict[str, Any]:
+    """Train, save, load and evaluate one row with one seed; `folder` takes the files."""
+    mask, recipe = ROWS[row]
+    config = RunConfig(
+        model=budget.model,
+        model_args=budget.model_args,
+        mask=None if mask is None else MaskConfig(**mask, seed=seed),
+        train=TrainConfig(
+            **recipe,
+            epochs=budget.epochs,
+            batch_size=budget.batch_size,
+            flip=budget.flip,
+            shift=budget.shift,
+            seed=seed,
+            device="cpu",
+        ),
+    )
+    described = splits.spec.to_input()
+    model = build_model(config, described)
+    watched = _Epochs()
+    began = time.perf_counter()
+    result = fit(model, splits, config.train, progress=watched)
+    wall = time.perf_counter() - began
+    record: dict[str, Any] = {
+        "row": row,
+        "seed": seed,
+        "mask": config.mask and config.mask.to_dict(),
+        "recipe": dict(recipe),
+        "best_epoch": result.best_epoch,
+        "validation_accuracy": result.validation and result.validation.accuracy,
+        "validation_by_epoch": [report.validation_accuracy for report in watched.reports],
+        "test_accuracy": result.test.accuracy,
+        "test_correct": result.test.correct,
+        "density": result.density,
+        "training_seconds": round(wall, 1),
+        "epoch_seconds": round(statistics.median(report.seconds for report in watched.reports), 2),
+        "images_per_second": round(statistics.median(report.images_per_second for report in watched.reports), 1),
+    }
+    dense_model = build_model(dataclasses.replace(config, mask=None), described)
+    safetensors.torch.save_file(dense_model.state_dict(), folder / "dense.safetensors")
+    record["dense_float32_bytes"] = (folder / "dense.safetensors").stat().st_size
+    if config.mask is not None:
+        record["files"] = {
+            name: _through_a_file(model, splits, described, folder / f"{name}.pemn", lossless=lossless)
+            for name, lossless in (("float16", False), ("lossless", True))
+        }
+    return record
+
+
+def _through_a_file(
+    model: nn.Module, splits: Splits, described: Mapping[str, Any], path: Path, *, lossless: bool
+) -> dict[str, Any]:
+    """Save and load a masked net; what the file takes, and the accuracy of what comes back."""
+    ledger = save_model(model, path, input=described, lossless=lossless, force=True)
+    plain = load_model(path)
+    after = evaluate(plain, splits.test, splits.spec)
+    state = plain.state_dict()
+    return {
+        "bytes": path.stat().st_size,
+        "mask_bytes": ledger.masks,
+        "residual_bytes": ledger.residual,
+        "header_bytes": ledger.header,
+        "ratio_to_dense_float32": round(ledger.ratio_float32, 2),
+        "paper_ratio": round(ledger.paper_ratio, 2),
+        "test_accuracy": after.accuracy,
+        "test_correct": after.correct,
+        "masked_weights_equal": all(
+            _sha256(weight(score)) == _sha256(state[name]) for name, weight, score in masked_weights(model)
+        ),
+    }
+
+
+def _sha256(tensor: torch.Tensor) -> str:
+    return hashlib.sha256(tensor.detach().contiguous().numpy().tobytes()).hexdigest()
+
+
+def summary(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Mean and spread of every row over its seeds; accuracies in percent."""
+    out = []
+    for row in dict.fromkeys(run["row"] for run in runs):
+        mine = [run for run in runs if run["row"] == row]
+        before = [run["test_accuracy"] for run in mine]
+        entry: dict[str, Any] = {
+            "row": row,
+            "seeds": len(mine),
+            "test_accuracy_mean": round(statistics.mean(before), 2),
+            "test_accuracy_min": round(min(before), 2),
+            "test_accuracy_max": round(max(before), 2),
+            "images_per_second": round(statistics.median(run["images_per_second"] for run in mine)),
+            "after_float16_mean": None,
+            "after_lossless_mean": None,
+            "file_bytes": mine[0]["dense_float32_bytes"],
+            "ratio": 1.0,
+        }
+        if all("files" in run for run in mine):
+            for name in ("float16", "lossless"):
+                after = [run["files"][name]["test_accuracy"] for run in mine]
+                entry[f"after_{name}_mean"] = round(statistics.mean(after), 2)
+            size = round(statistics.mean(run["files"]["float16"]["bytes"] for run in mine))
+            entry["file_bytes"] = size
+            entry["lossless_bytes"] = round(statistics.mean(run["files"]["lossless"]["bytes"] for run in mine))
+            entry["ratio"] = round(mine[0]["dense_float32_bytes"] / size, 1)
+            entry["lossless_equals_before"] = all(
+                run["files"]["lossless"]["test_correct"] == run["test_correct"] for run in mine
+            )
+        out.append(entry)
+    return out
+
+
+def show(runs: Sequence[Mapping[str, Any]]) -> str:
+    """The summary as a table."""
+    columns = {
+        "row": "row",
+        "seeds": "seeds",
+        "test %": "test_accuracy_mean",
+        "min": "test_accuracy_min",
+        "max": "test_accuracy_max",
+        "float16 %": "after_float16_mean",
+        "lossless %": "after_lossless_mean",
+        "file B": "file_bytes",
+        "ratio": "ratio",
+        "images/s": "images_per_second",
+    }
+    return render(list(columns), [[row[key] for key in columns.values()] for row in summary(runs)])
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", required=True, help="a data set's name, or folder:PATH")
+    parser.add_argument("--describe", default=None, help="what the images are, for the results (never their path)")
+    parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
+    parser.add_argument("--limit-train", type=int, default=20_000, help="training images (0: all)")
+    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--dim", type=int, default=48)
+    parser.add_argument("--depth", type=int, default=4)
+    parser.add_argument("--patch", type=int, default=4)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=RESULTS / "short_training.json")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(options.threads)
+    splits = load_data(options.data, validation=0.1, seed=0)
+    if options.limit_train:
+        splits = dataclasses.replace(splits, train=stratified_subset(splits.train, options.limit_train, 0))
+    net: dict[str, int | bool | str] = {"dim": options.dim, "depth": options.depth, "patch": options.patch}
+    budget = Budget("convmixer", net, options.epochs, options.batch_size)
+    facts = {
+        "kind": splits.spec.name.partition(":")[0],
+        "description": options.describe,
+        "classes": splits.spec.classes,
+        "size": list(splits.spec.size),
+        "train": len(splits.train),
+        "validation": len(splits.validation),
+        "test": len(splits.test),
+    }
+    runs: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for seed in options.seeds:
+            for row in options.rows:
+                runs.append(run_row(row, seed, budget, splits, Path(folder)))
+                print(f"{row}, seed {seed}: {runs[-1]['test_accuracy']:.2f} %", flush=True)
+                results = {"data": facts, "budget": dataclasses.asdict(budget), "summary": summary(runs), "runs": runs}
+                write_results(options.out, results)
+    print(show(runs))
+
+
+if __name__ == "__main__":
+    main()
