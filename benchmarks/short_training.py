@@ -4,7 +4,7 @@
 
 Every row trains the same ConvMixer on the same images for the same epochs; the recipe beside it is the row's own. The
 epoch is chosen on validation images, the test images are looked at once a run. Every masked net is then written to
-`.pemn` twice (residual in float16, and lossless), loaded and evaluated again.
+`.pemn` (what is not masked in float16, in log8, and lossless), loaded and evaluated again.
 """
 
 from __future__ import annotations
@@ -25,46 +25,50 @@ from torch import nn
 
 from benchmarks.results import RESULTS, write_results
 from benchmarks.table import render
-from pemn_compress import MaskConfig, TrainConfig, fit, load_model, save_model
+from pemn_compress import fit, load_model, save_model
 from pemn_compress.data import Splits, load_data
 from pemn_compress.masking import masked_weights
 from pemn_compress.train.building import build_model
 from pemn_compress.train.evaluate import evaluate
+from pemn_compress.train.presets import resolve
 from pemn_compress.train.progress import EpochReport, Progress
-from pemn_compress.train.run_config import RunConfig
 from pemn_compress.train.subset import stratified_subset
 
-Options = Mapping[str, Any]
-
-# The reference's learner, values and recipe (yueb17/PEMN); epochs, batch and augmentation are the benchmark's.
-_PAPER_MASK: Options = {"learner": "topk", "distribution": "normal", "scale": "none"}
-_PAPER_RECIPE: Options = {"lr": 0.05, "weight_decay": 0.005, "schedule": "piecewise"}
-_OUR_RECIPE: Options = {"lr": 0.02, "weight_decay": 0.005, "schedule": "cosine"}
-_DENSE_RECIPE: Options = {"lr": 0.005, "weight_decay": 0.005, "schedule": "cosine"}
-
-ROWS: Mapping[str, tuple[Options | None, Options]] = {
-    "dense": (None, _DENSE_RECIPE),
-    "default": ({}, _OUR_RECIPE),
-    "rp 251 values": ({"strategy": "rp"}, _OUR_RECIPE),
-    "rp 1e-3": ({"strategy": "rp", "ratio": 1e-3}, _OUR_RECIPE),
-    "paper one-layer": ({**_PAPER_MASK, "strategy": "one-layer"}, _PAPER_RECIPE),
-    "paper mp": ({**_PAPER_MASK, "strategy": "mp"}, _PAPER_RECIPE),
-    "paper rp 1e-1": ({**_PAPER_MASK, "strategy": "rp", "ratio": 1e-1}, _PAPER_RECIPE),
-    "paper rp 1e-2": ({**_PAPER_MASK, "strategy": "rp", "ratio": 1e-2}, _PAPER_RECIPE),
-    "paper rp 1e-3": ({**_PAPER_MASK, "strategy": "rp", "ratio": 1e-3}, _PAPER_RECIPE),
+# A preset and the options that a row changes. Dense nets want a smaller rate, chosen on validation images.
+ROWS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "dense": ("default", {"regular": True, "lr": 0.005}),
+    "default": ("default", {}),
+    "rp 251 values": ("default", {"strategy": "rp"}),
+    "rp 1e-3": ("default", {"strategy": "rp", "ratio": 1e-3}),
+    "paper one-layer": ("paper", {"strategy": "one-layer"}),
+    "paper mp": ("paper", {"strategy": "mp"}),
+    "paper rp 1e-1": ("paper", {"ratio": 1e-1}),
+    "paper rp 1e-2": ("paper", {"ratio": 1e-2}),
+    "paper rp 1e-3": ("paper", {"ratio": 1e-3}),
+}
+# How everything that is not masked is written: name -> options of save_model.
+FILES: Mapping[str, Mapping[str, Any]] = {
+    "float16": {},
+    "log8": {"residual_dtype": "log8"},
+    "lossless": {"lossless": True},
 }
 
 
 @dataclasses.dataclass(frozen=True)
 class Budget:
-    """What all rows share."""
+    """What all rows share: net, time and augmentation, whatever the row's preset says."""
 
-    model: str
-    model_args: dict[str, int | bool | str]
+    model_args: Mapping[str, int]
     epochs: int
     batch_size: int
+    threads: int = 1
+    model: str = "convmixer"
     flip: bool = True
     shift: int = 2
+    crop_scale: float = 1.0
+    randaugment_n: int = 0
+    jitter: float = 0.0
+    erasing: float = 0.0
 
 
 class _Epochs(Progress):
@@ -79,21 +83,9 @@ class _Epochs(Progress):
 
 def run_row(row: str, seed: int, budget: Budget, splits: Splits, folder: Path) -> dict[str, Any]:
     """Train, save, load and evaluate one row with one seed; `folder` takes the files."""
-    mask, recipe = ROWS[row]
-    config = RunConfig(
-        model=budget.model,
-        model_args=budget.model_args,
-        mask=None if mask is None else MaskConfig(**mask, seed=seed),
-        train=TrainConfig(
-            **recipe,
-            epochs=budget.epochs,
-            batch_size=budget.batch_size,
-            flip=budget.flip,
-            shift=budget.shift,
-            seed=seed,
-            device="cpu",
-        ),
-    )
+    preset, options = ROWS[row]
+    shared = dataclasses.asdict(budget)
+    config = resolve(preset, {**shared, **options, "data": splits.spec.name, "seed": seed, "device": "cpu"})
     described = splits.spec.to_input()
     model = build_model(config, described)
     watched = _Epochs()
@@ -104,7 +96,8 @@ def run_row(row: str, seed: int, budget: Budget, splits: Splits, folder: Path) -
         "row": row,
         "seed": seed,
         "mask": config.mask and config.mask.to_dict(),
-        "recipe": dict(recipe),
+        "preset": preset,
+        "recipe": {name: getattr(config.train, name) for name in ("lr", "weight_decay", "schedule", "grad_clip")},
         "best_epoch": result.best_epoch,
         "validation_accuracy": result.validation and result.validation.accuracy,
         "validation_by_epoch": [report.validation_accuracy for report in watched.reports],
@@ -120,17 +113,14 @@ def run_row(row: str, seed: int, budget: Budget, splits: Splits, folder: Path) -
     record["dense_float32_bytes"] = (folder / "dense.safetensors").stat().st_size
     if config.mask is not None:
         record["files"] = {
-            name: _through_a_file(model, splits, described, folder / f"{name}.pemn", lossless=lossless)
-            for name, lossless in (("float16", False), ("lossless", True))
+            name: _through_a_file(model, splits, folder / f"{name}.pemn", how) for name, how in FILES.items()
         }
     return record
 
 
-def _through_a_file(
-    model: nn.Module, splits: Splits, described: Mapping[str, Any], path: Path, *, lossless: bool
-) -> dict[str, Any]:
+def _through_a_file(model: nn.Module, splits: Splits, path: Path, options: Mapping[str, Any]) -> dict[str, Any]:
     """Save and load a masked net; what the file takes, and the accuracy of what comes back."""
-    ledger = save_model(model, path, input=described, lossless=lossless, force=True)
+    ledger = save_model(model, path, input=splits.spec.to_input(), force=True, **options)
     plain = load_model(path)
     after = evaluate(plain, splits.test, splits.spec)
     state = plain.state_dict()
@@ -166,19 +156,18 @@ def summary(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             "test_accuracy_min": round(min(before), 2),
             "test_accuracy_max": round(max(before), 2),
             "images_per_second": round(statistics.median(run["images_per_second"] for run in mine)),
-            "after_float16_mean": None,
-            "after_lossless_mean": None,
             "file_bytes": mine[0]["dense_float32_bytes"],
             "ratio": 1.0,
+            **{f"after_{name}_mean": None for name in FILES},
         }
         if all("files" in run for run in mine):
-            for name in ("float16", "lossless"):
+            for name in FILES:
                 after = [run["files"][name]["test_accuracy"] for run in mine]
                 entry[f"after_{name}_mean"] = round(statistics.mean(after), 2)
-            size = round(statistics.mean(run["files"]["float16"]["bytes"] for run in mine))
-            entry["file_bytes"] = size
-            entry["lossless_bytes"] = round(statistics.mean(run["files"]["lossless"]["bytes"] for run in mine))
-            entry["ratio"] = round(mine[0]["dense_float32_bytes"] / size, 1)
+            for name in FILES:
+                entry[f"{name}_bytes"] = round(statistics.mean(run["files"][name]["bytes"] for run in mine))
+            entry["file_bytes"] = entry["float16_bytes"]
+            entry["ratio"] = round(mine[0]["dense_float32_bytes"] / entry["file_bytes"], 1)
             entry["lossless_equals_before"] = all(
                 run["files"]["lossless"]["test_correct"] == run["test_correct"] for run in mine
             )
@@ -195,6 +184,7 @@ def show(runs: Sequence[Mapping[str, Any]]) -> str:
         "min": "test_accuracy_min",
         "max": "test_accuracy_max",
         "float16 %": "after_float16_mean",
+        "log8 %": "after_log8_mean",
         "lossless %": "after_lossless_mean",
         "file B": "file_bytes",
         "ratio": "ratio",
@@ -222,8 +212,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     splits = load_data(options.data, validation=0.1, seed=0)
     if options.limit_train:
         splits = dataclasses.replace(splits, train=stratified_subset(splits.train, options.limit_train, 0))
-    net: dict[str, int | bool | str] = {"dim": options.dim, "depth": options.depth, "patch": options.patch}
-    budget = Budget("convmixer", net, options.epochs, options.batch_size)
+    net = {"dim": options.dim, "depth": options.depth, "patch": options.patch}
+    budget = Budget(net, options.epochs, options.batch_size, options.threads)
     facts = {
         "kind": splits.spec.name.partition(":")[0],
         "description": options.describe,
