@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DenseFile", "bar", "dense_file", "record", "rows", "short_rows"]
 
-PARTS_OF_KIND = {"batch norm": "BatchNorm", "channel scales": "channel scales"}
+PARTS_OF_KIND = {"batch norm": "BatchNorm", "channel scales": "channel scales", "int8 layers": "int8 layers"}
 """Residual kind to its part of the bar; every other kind is `other residual`."""
 
 

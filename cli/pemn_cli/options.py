@@ -15,6 +15,7 @@ __all__ = [
     "json_option",
     "model_argument",
     "models_argument",
+    "task_option",
 ]
 
 PATH = click.Path(path_type=Path)
@@ -37,6 +38,7 @@ dtype_option = click.option(
     type=click.Choice(["float32", "float16", "bfloat16"]),
     help="Type of the rebuilt weights.",
 )
+task_option = click.option("--task", metavar="NAME", help="Which model of a file that holds several.")
 batch_size_option = click.option(
     "--batch-size", default=512, show_default=True, type=click.IntRange(1, 65536), help="Images at a time."
 )

@@ -21,6 +21,7 @@ PARTS = {
     "prototype": "#7a4fa3",
     "BatchNorm": "#e08a1e",
     "channel scales": "#c9b21b",
+    "int8 layers": "#c2557a",
     "other residual": "#3f9b6b",
     "header": "#8a8f98",
 }

@@ -120,6 +120,22 @@ def digits_file(digits_bytes: bytes, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def bundle_file(digits_file: Path, tmp_path: Path) -> Path:
+    """Two models in one file: `first` is that of `digits_file`, `second` the same with another bias."""
+    from dataclasses import replace
+
+    from pemn_formats.bundle import join
+    from pemn_formats.reader import read
+
+    first = read(digits_file)
+    *residual, last = first.residual
+    second = replace(first, residual=(*residual, replace(last, values=last.values[::-1].copy())))
+    path = tmp_path / "bundle.pemn"
+    write(path, join({"first": first, "second": second}))
+    return path
+
+
+@pytest.fixture
 def model_file(tmp_path: Path) -> Path:
     """A `.pemn` file of no registered architecture."""
     path = tmp_path / "model.pemn"

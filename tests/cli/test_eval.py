@@ -39,6 +39,11 @@ def test_text(digits_file: Path, run: Callable[..., Any]) -> None:
     assert [line.split()[0] for line in lines] == ["accuracy", "loss", "speed"]
 
 
+def test_a_task_of_several(bundle_file: Path, digits_file: Path, run: Callable[..., Any]) -> None:
+    task, alone = run("eval", bundle_file, "--task", "first", "--json"), run("eval", digits_file, "--json")
+    assert json.loads(task.out)["loss"] == json.loads(alone.out)["loss"]
+
+
 def changed(digits_file: Path, **fields: Any) -> Path:
     """The file with other fields."""
     with Reader.open(digits_file) as reader:

@@ -92,6 +92,15 @@ def test_what_is_stored(
         assert {prototype.source for prototype in reader.manifest.prototypes} == {source}
 
 
+def test_the_command_knows_the_choices_of_the_library() -> None:
+    from pemn_cli.commands.export import command
+    from pemn_compress.config import STORES
+    from pemn_compress.residual import RESIDUAL_DTYPES
+
+    choices = {each.name: tuple(each.type.choices) for each in command.params if hasattr(each.type, "choices")}
+    assert choices == {"residual_dtype": RESIDUAL_DTYPES, "store": STORES}
+
+
 def test_the_same_run_gives_the_same_bytes(trained_runs: Path, tmp_path: Path, run: Callable[..., Any]) -> None:
     for name in ("a.pemn", "b.pemn"):
         exported(run, trained_runs, tmp_path / name, "--no-eval")

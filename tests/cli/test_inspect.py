@@ -67,3 +67,10 @@ def test_channel_scales_shuffled_fills_and_ties_show(tmp_path: Path, run: Callab
     out = run("inspect", path).out
     for words in ("per channel", "shuffled", "b.weight", "is tied to a.weight", "in the file", "75.00 %", "note"):
         assert words in out
+
+
+def test_a_bundle_shows_each_model(bundle_file: Path, run: Callable[..., Any]) -> None:
+    out = run("inspect", bundle_file).out
+    for words in ("architecture, first", "input, second", "first:head.weight", "second:head.weight"):
+        assert words in out
+    assert set(json.loads(run("inspect", bundle_file, "--json").out)["tasks"]) == {"first", "second"}

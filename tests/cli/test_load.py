@@ -63,6 +63,19 @@ def test_tied_weights_are_written_under_both_names(tmp_path: Path, run: Callable
     assert torch.equal(written["a.weight"], written["b.weight"])
 
 
+def test_a_task_of_several(bundle_file: Path, digits_file: Path, tmp_path: Path, run: Callable[..., Any]) -> None:
+    refused = run("load", bundle_file)
+    assert refused.code == 1
+    assert "first, second" in refused.err
+    written = {}
+    for task in ("first", "second"):
+        assert run("load", bundle_file, "--task", task, "--to", tmp_path / task).code == 0
+        written[task] = load_safetensors(tmp_path / task)
+    alone = load_file(digits_file)
+    assert all(torch.equal(written["first"][name], tensor) for name, tensor in alone.items())
+    assert not all(torch.equal(written["second"][name], tensor) for name, tensor in alone.items())
+
+
 @pytest.mark.parametrize("device", ["tpu", "cuda:99", "cuda:x"])
 def test_a_device_that_is_not_there(device: str, digits_file: Path, assert_fails: Callable[..., str]) -> None:
     assert device in assert_fails(1, "load", digits_file, "--device", device)

@@ -27,7 +27,8 @@ def test_bare_command_shows_the_help(run: Callable[..., Any]) -> None:
 
 def test_help_lists_every_command_in_the_order_of_the_work(run: Callable[..., Any]) -> None:
     lines = run("--help").out.splitlines()
-    listed = [line.split()[0] for line in lines[lines.index("Commands:") + 1 :] if line.startswith("  ")]
+    start = lines.index("Commands:") + 1
+    listed = [line.split()[0] for line in lines[start : lines.index("", start)]]
     assert listed == list(COMMANDS)
 
 

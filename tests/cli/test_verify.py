@@ -41,3 +41,12 @@ def test_deep_hashes_are_those_of_the_tensors_that_torch_rebuilds(digits_file: P
         assert report["content_id"] == reader.content_id()
     lines = run("verify", "--deep", digits_file).out.splitlines()[1:]
     assert {name: digest for digest, name in (line.split() for line in lines)} == rebuilt
+
+
+def test_a_bundle_has_the_hashes_of_its_models(bundle_file: Path, digits_file: Path, run: Callable[..., Any]) -> None:
+    both, alone = (
+        json.loads(run("verify", "--deep", "--json", path).out)["files"][0]["tensors"]
+        for path in (bundle_file, digits_file)
+    )
+    assert {name: both[f"first:{name}"] for name in alone} == alone
+    assert len(both) == 2 * len(alone)

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pemn_cli.opening import about, opened
-from pemn_cli.options import batch_size_option, data_root_option, device_option, json_option, model_argument
+from pemn_cli.options import (
+    batch_size_option,
+    data_root_option,
+    device_option,
+    json_option,
+    model_argument,
+    task_option,
+)
 from pemn_cli.output import print_json, print_table
 
 if TYPE_CHECKING:
@@ -22,7 +29,8 @@ __all__ = ["command"]
 
 @click.command(name="eval", short_help="Measure accuracy and loss of a file on images.")
 @model_argument
-@click.option("--data", help="Data set name or folder:PATH.  [default: the one the file names]")
+@task_option
+@click.option("--data", metavar="NAME", help="Data set name or folder:PATH.  [default: the one the file names]")
 @data_root_option
 @click.option(
     "--split",
@@ -46,6 +54,7 @@ __all__ = ["command"]
 @json_option
 def command(
     model: Path,
+    task: str | None,
     data: str | None,
     data_root: Path | None,
     split: str,
@@ -69,13 +78,13 @@ def command(
       pemn-compress eval resnet18.pemn --model torchvision.resnet18 --data folder:photos --device cuda
     """
     from pemn_compress.data import DataSpec, load_data
-    from pemn_compress.loading import checked_device, load_model
+    from pemn_compress.loading import checked_device, rebuild_model
     from pemn_compress.train.evaluate import evaluate
 
     place = checked_device(device)
     with opened(model) as reader:
-        described = reader.manifest.input
-    wanted = None if described is None else DataSpec.from_input(described)
+        content = reader.model(task)
+        wanted = None if content.input is None else DataSpec.from_input(content.input)
     name = _data_name(model, data, wanted)
     reading = _reading(name, wanted, skip_corrupt=skip_corrupt)
     splits = load_data(name, root=data_root, validation=validation, seed=seed, **reading)
@@ -83,7 +92,7 @@ def command(
     images = getattr(splits, split)
     into = None if spec is None else _user_model(spec, model_args)
     with about(model):
-        network = load_model(model, into=into, device=place)
+        network = rebuild_model(content, into=into, device=place)
     _wait(place.type)
     started = time.perf_counter()
     result = evaluate(network, images, seen, device=place, batch_size=batch_size)

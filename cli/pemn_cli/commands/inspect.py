@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +47,8 @@ def _report(path: Path, reader: Reader) -> dict[str, Any]:
         "content_id": reader.content_id(),
         "architecture": manifest.architecture,
         "input": manifest.input,
+        "tasks": {name: asdict(task) for name, task in manifest.tasks.items()},
+        "delta": None if manifest.delta is None else {"base": manifest.delta.base, "result": manifest.delta.result},
         "seed": manifest.seed,
         "prototypes": [_prototype(each) for each in manifest.prototypes],
         "masked": [_masked(reader.masked(spec.name)) for spec in manifest.masked],
@@ -84,8 +87,7 @@ def _print(report: dict[str, Any]) -> None:
             ["file", report["file"]],
             ["size", size(report["bytes"])],
             ["content", report["content_id"]],
-            ["architecture", _architecture(report["architecture"])],
-            ["input", _input(report["input"])],
+            *_models(report),
             ["seed", str(report["seed"])],
             *([f"codecs, {section}", _counts(codecs)] for section, codecs in report["chunks"].items() if codecs),
             *([alias, f"is tied to {target}"] for alias, target in report["aliases"].items()),
@@ -122,6 +124,18 @@ def _print(report: dict[str, Any]) -> None:
             header=["residual", "kind", "dtype", "shape"],
             align="lllr",
         )
+
+
+def _models(report: dict[str, Any]) -> list[list[str]]:
+    """What the file holds: one model, one for each task, or the difference between two."""
+    if report["delta"] is not None:
+        return [["changes content", report["delta"]["base"]], ["into content", report["delta"]["result"]]]
+    tasks = report["tasks"] or {"": report}
+    return [
+        [f"{what}, {task}" if task else what, shown(model[what])]
+        for task, model in tasks.items()
+        for what, shown in (("architecture", _architecture), ("input", _input))
+    ]
 
 
 def _architecture(architecture: dict[str, Any] | None) -> str:

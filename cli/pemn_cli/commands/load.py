@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING
 import click
 
 from pemn_cli.opening import about
-from pemn_cli.options import PATH, device_option, dtype_option, force_option, json_option, model_argument
+from pemn_cli.options import (
+    PATH,
+    device_option,
+    dtype_option,
+    force_option,
+    json_option,
+    model_argument,
+    task_option,
+)
 from pemn_cli.output import print_json, print_table, seconds, size
 
 if TYPE_CHECKING:
@@ -22,12 +30,15 @@ __all__ = ["command"]
 
 @click.command(name="load", short_help="Rebuild the weights of a file; --to writes dense safetensors.")
 @model_argument
+@task_option
 @device_option
 @dtype_option
 @click.option("--to", type=PATH, metavar="OUT.safetensors", help="Write the dense weights, by plain state-dict names.")
 @force_option
 @json_option
-def command(model: Path, device: str, dtype: str, to: Path | None, force: bool, as_json: bool) -> None:
+def command(
+    model: Path, task: str | None, device: str, dtype: str, to: Path | None, force: bool, as_json: bool
+) -> None:
     """Rebuild the dense weights of a .pemn file and say how long each part took.
 
     Reading is from the disk to memory, decoding checks every digest and unpacks the masks to bits, rebuilding makes
@@ -55,7 +66,7 @@ def command(model: Path, device: str, dtype: str, to: Path | None, force: bool, 
             data = source.read(0, source.size)
         times.append(time.perf_counter())
         with Reader.open(data) as reader:
-            content = reader.content()
+            content = reader.model(task)
         times.append(time.perf_counter())
         state = rebuild_state(content, device=place, dtype=getattr(torch, dtype))
         if place.type == "cuda":

@@ -58,13 +58,13 @@ def _report(path: Path, *, deep: bool) -> tuple[dict[str, object], int]:
             report: dict[str, object] = {
                 "file": str(path),
                 "ok": True,
-                "bytes": reader.ledger().file_bytes,
+                "bytes": reader.prelude.file_bytes,
                 "content_id": reader.content_id(),
                 "masked_tensors": len(content.masked),
                 "residual_tensors": len(content.residual),
             }
-        if deep:
-            report["tensors"] = _digests(content)
+            if deep:
+                report["tensors"] = _digests(content)
     except (PemnError, OSError) as error:
         code, line = describe(error)
         status(f"error: {line}")
@@ -74,8 +74,11 @@ def _report(path: Path, *, deep: bool) -> tuple[dict[str, object], int]:
 
 def _digests(content: Content) -> dict[str, str]:
     """Name to SHA-256 of every entry of the state dict, masked tensors as float32, little-endian."""
+    from pemn_formats.bundle import not_a_model
     from pemn_formats.reconstruct import state
 
+    if content.delta is not None:
+        raise not_a_model(content.delta)
     return {name: hashlib.sha256(values.tobytes()).hexdigest() for name, values in state(content).items()}
 
 
