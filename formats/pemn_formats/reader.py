@@ -108,7 +108,7 @@ class Reader:
     def content(self) -> Content:
         """Return everything, decoded and checked."""
         self.verify_payload()
-        masks, residual = (memoryview(b"".join(section.chunks())) for section in (self._masks, self._residual))
+        masks, residual = self._masks.whole(), self._residual.whole()
         manifest = self.manifest
         return Content(
             seed=manifest.seed,
@@ -220,4 +220,9 @@ def _placed(specs: tuple[Spec, ...], length: Any) -> Iterator[tuple[Spec, int]]:
 
 def _manifest_json(prelude: Prelude, stored: bytes) -> bytes:
     """A manifest as long as its JSON is not compressed."""
-    return stored if prelude.manifest_stored == prelude.manifest_raw else decompress(stored, prelude.manifest_raw)
+    if prelude.manifest_stored == prelude.manifest_raw:
+        return stored
+    try:
+        return decompress(stored, prelude.manifest_raw)
+    except FormatError as error:
+        raise FormatError(f"the manifest: {error}") from None

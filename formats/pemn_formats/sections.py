@@ -45,17 +45,25 @@ class Section:
         for placed in self._placed:
             yield self._decode(placed)
 
-    def range(self, start: int, length: int) -> bytes:
-        """Return a part of the decoded stream, decoding only the chunks that hold it."""
-        parts = []
+    def whole(self) -> memoryview:
+        """Return the decoded stream, read-only, holding no more than one chunk beside it."""
+        out = bytearray(sum(placed.raw for placed in self._placed))
+        for placed in self._placed:
+            out[placed.start : placed.start + placed.raw] = self._decode(placed)
+        return memoryview(out).toreadonly()
+
+    def range(self, start: int, length: int) -> memoryview:
+        """Return a part of the decoded stream, read-only, decoding only the chunks that hold it."""
+        out = bytearray(length)
         for index in range(start // CHUNK_BYTES, -(-(start + length) // CHUNK_BYTES)):
             # Neighbouring tensors share a chunk, and tensors are mostly asked for in order.
             cached = self._cached
             if cached is None or cached[0] != index:
                 cached = self._cached = (index, self._decode(self._placed[index]))
             first = index * CHUNK_BYTES
-            parts.append(cached[1][max(0, start - first) : start + length - first])
-        return b"".join(parts)
+            part = cached[1][max(0, start - first) : start + length - first]
+            out[max(0, first - start) : max(0, first - start) + len(part)] = part
+        return memoryview(out).toreadonly()
 
     def check_stored(self) -> None:
         """Check the CRC-32 of every chunk; raise `FormatError` naming the first that is damaged."""
