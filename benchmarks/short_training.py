@@ -23,7 +23,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from benchmarks.results import RESULTS, write_results
+from benchmarks.record import RESULTS, write_results
 from benchmarks.table import render
 from pemn_compress import fit, load_model, save_model
 from pemn_compress.data import Splits, load_data

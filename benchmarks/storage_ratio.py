@@ -26,7 +26,7 @@ from torch import nn
 
 from benchmarks.dense_files import LEVEL, dense_files
 from benchmarks.nets import NETS, stand_in_
-from benchmarks.results import RESULTS, write_results
+from benchmarks.record import RESULTS, write_results
 from benchmarks.table import render
 from pemn_compress import MaskConfig, PemnError, load_file, mask_
 from pemn_compress.masking import masked_weights
