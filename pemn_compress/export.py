@@ -8,35 +8,38 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from pemn_compress.data import DataSpec, ImageSet, load_test
-from pemn_compress.loading import rebuild_model, rebuild_state
-from pemn_compress.masking import masked_weights, merge_
-from pemn_compress.residual import fold_bn, residual_tensor
+from pemn_compress.equality import check_equal
+from pemn_compress.loading import rebuild_model
+from pemn_compress.logits import (
+    DEFAULT_TOLERANCE,
+    LogitChange,
+    check_change,
+    held_out_inputs,
+    logit_change,
+    synthetic_inputs,
+)
+from pemn_compress.masking import merge_
 from pemn_compress.saving import to_content
 from pemn_compress.train.evaluate import Evaluation, evaluate
 from pemn_compress.train.run import RunFolder
 from pemn_formats.atomic import atomic_write, check_writable
-from pemn_formats.content import Content, ResidualTensor
 from pemn_formats.errors import PemnError
 from pemn_formats.ledger import Ledger
 from pemn_formats.reader import Reader
-from pemn_formats.reconstruct import float_values
 from pemn_formats.writer import encode
 
-__all__ = ["ExportReport", "check_equal", "export_run"]
+__all__ = ["ExportReport", "export_run"]
 
 
 @dataclass(frozen=True)
 class ExportReport:
     """What was written and how it was checked.
 
-    `before` and `after` are the trained model and the rebuilt file on the test images; None, with the reason in
-    `not_evaluated`, where they were not measured.
+    `logits` is how far the rebuilt file's logits lie from the trained model's. `before` and `after` are the two on the
+    test images; None, with the reason in `not_evaluated`, where they were not measured.
     """
 
     path: Path
@@ -45,6 +48,7 @@ class ExportReport:
     content_id: str
     masked_tensors: int
     residual_entries: int
+    logits: LogitChange
     before: Evaluation | None
     after: Evaluation | None
     not_evaluated: str | None
@@ -56,6 +60,7 @@ class ExportReport:
             "file": str(self.path),
             "run": str(self.run),
             "ledger": self.ledger.to_dict(),
+            "logits": self.logits.to_dict(),
             "before": self.before and self.before.to_dict(),
             "after": self.after and self.after.to_dict(),
             "not_evaluated": self.not_evaluated,
@@ -71,27 +76,32 @@ def export_run(
     store: str | None = None,
     data_root: str | os.PathLike[str] | None = None,
     evaluate_on_test: bool = True,
+    tolerance: float = DEFAULT_TOLERANCE,
     device: torch.device | str = "cpu",
     force: bool = False,
 ) -> ExportReport:
     """Write the best epoch of a masked run to `path`, once its bytes were decoded and found equal to the model.
 
-    Accuracy before and after is measured on the run's test images: they chose nothing in training, and this is the
-    check that what is deployed is what was trained. Nothing is downloaded for it.
+    What rounding does to the logits is measured on 256 of the run's test images, or on synthetic ones where those are
+    not at hand or not asked for; a change above `tolerance` is refused. Accuracy before and after is measured on all
+    test images: they chose nothing in training, and this is the check that what is deployed is what was trained.
+    Nothing is downloaded for it.
 
     Args:
         run: a run with at least one finished epoch.
         path: where the file goes; it appears whole, checked, or not at all.
-        residual_dtype: what everything that is not masked is rounded to, `float16` or `float32`.
+        residual_dtype: what everything that is not masked is rounded to, `float16`, `float32` or `log8`.
         lossless: keep the residual as it is, BatchNorm unfolded.
         store: `seed` or `vector`; None is what the run was trained with.
         data_root: where the data is; None is where the run found it.
         evaluate_on_test: measure accuracy if the images are there.
-        device: where to measure it.
+        tolerance: the largest change of a logit that is accepted, in standard deviations of the logits.
+        device: where to measure.
         force: replace `path` if it exists.
 
     Raises:
-        PemnError: the run is dense or unfinished, the file cannot be put there, or it does not load back equal.
+        PemnError: the run is dense or unfinished, the file cannot be put there, it does not load back equal, or the
+            logits change too much. Nothing is written then.
     """
     target = check_writable(path, force=force)
     if run.options.mask is None:
@@ -106,11 +116,17 @@ def export_run(
         decoded, ledger, identity = reader.content(), reader.ledger(), reader.content_id()
     check_equal(model, decoded)
     plain = rebuild_model(decoded, into=None if decoded.architecture else merge_(copy.deepcopy(model)))
+    model, plain = model.to(device), plain.to(device)
     images, reason = _test_images(run, data_root) if evaluate_on_test else (None, "not asked for")
+    if images is None:
+        inputs, source = synthetic_inputs(DataSpec.from_input(run.input)), "synthetic images"
+    else:
+        inputs, source = held_out_inputs(*images), "test images"
+    change = logit_change(model, plain, inputs, source, device)
+    check_change(change, tolerance)
     before = after = None
     if images is not None:
-        before = evaluate(model.to(device), images[0], images[1], device=device)
-        after = evaluate(plain.to(device), images[0], images[1], device=device)
+        before, after = (evaluate(each, *images, device=device) for each in (model, plain))
     with atomic_write(target, force=force) as file:
         file.write(data)
     return ExportReport(
@@ -120,66 +136,11 @@ def export_run(
         content_id=identity,
         masked_tensors=len(decoded.masked),
         residual_entries=len(decoded.residual),
+        logits=change,
         before=before,
         after=after,
         not_evaluated=reason,
     )
-
-
-def check_equal(model: nn.Module, content: Content) -> None:
-    """Compare a decoded content with the masked model it was made from.
-
-    The state-dict names are the same, every residual value is the model's, rounded, and every masked weight is the
-    model's in all its bits (with learned channel scales, which are residual, rounded as they are stored).
-
-    Raises:
-        PemnError: naming the first tensor that differs.
-    """
-    plain = merge_(_with_stored_scales(copy.deepcopy(model), content))
-    wanted = {name.replace("_orig_mod.", ""): value for name, value in plain.state_dict().items()}
-    found = rebuild_state(content)
-    for name in sorted(wanted.keys() ^ found.keys()):
-        raise PemnError(
-            f"the export would not load back: {name} is in {'the model' if name in wanted else 'the file'} only"
-        )
-    for tensor in content.masked:
-        if not _same_bits(found[tensor.name], wanted[tensor.name].cpu()):
-            raise PemnError(f"the export would not load back: {tensor.name} differs from the trained weight")
-    modules = dict(plain.named_modules())
-    scales = {name: weight.scale for name, weight, _ in masked_weights(model)}
-    for entry in content.residual:
-        expected = _expected(entry, modules, wanted, scales)
-        if entry.values.tobytes() != expected.values.tobytes():
-            raise PemnError(f"the export would not load back: {entry.name} differs from the model's rounded values")
-
-
-@torch.no_grad()
-def _with_stored_scales(model: nn.Module, content: Content) -> nn.Module:
-    stored = {entry.name: float_values(entry) for entry in content.residual if entry.kind == "scale"}
-    for name, weight, _ in masked_weights(model):
-        if name in stored:
-            weight.scale.copy_(torch.from_numpy(stored[name]).reshape(weight.scale.shape))
-    return model
-
-
-def _expected(
-    entry: ResidualTensor,
-    modules: dict[str, nn.Module],
-    state: dict[str, torch.Tensor],
-    scales: dict[str, torch.Tensor],
-) -> ResidualTensor:
-    module = modules.get(entry.name)
-    if entry.kind == "bn" and isinstance(module, _BatchNorm):
-        return fold_bn(entry.name, module, entry.dtype)
-    source = scales[entry.name] if entry.kind == "scale" else state[entry.name]
-    keeps_dtype = str(source.dtype).removeprefix("torch.") == entry.dtype
-    return residual_tensor(entry.name, source, None if keeps_dtype else entry.dtype, entry.kind)
-
-
-def _same_bits(left: torch.Tensor, right: torch.Tensor) -> bool:
-    if left.dtype != right.dtype or left.shape != right.shape:
-        return False
-    return bool(np.array_equal(left.numpy().view(np.uint32), right.contiguous().numpy().view(np.uint32)))
 
 
 def _test_images(

@@ -10,7 +10,7 @@ from torch import nn
 from pemn_compress.maskable import unwrap, weight_names
 from pemn_formats.errors import PemnError
 
-__all__ = ["FIRST", "LAST", "choose_layers"]
+__all__ = ["FIRST", "LAST", "choose_layers", "dense_weights"]
 
 FIRST, LAST = "first", "last"
 
@@ -40,4 +40,21 @@ def choose_layers(model: nn.Module, names: Sequence[str]) -> dict[str, nn.Module
             raise PemnError(f"the model has no layer {name!r}{hint}; use first, last or one of: {known or 'none'}")
         path = name if name in layers else paths[0 if name == FIRST else -1]
         chosen[path] = layers[path]
+    return chosen
+
+
+def dense_weights(model: nn.Module, names: Sequence[str]) -> set[int]:
+    """Return the ids of the weights of the named layers, which are to be stored in 8 bits.
+
+    Raises `PemnError` for an unknown name, and for a layer that is masked.
+    """
+    chosen: set[int] = set()
+    for path, module in choose_layers(model, names).items():
+        for attribute in weight_names(module):
+            if attribute not in module._parameters:
+                raise PemnError(
+                    f"{path or 'the model'} is masked or otherwise computed, so it cannot be stored in 8 bits; leave "
+                    "it out of the masks with MaskConfig(int8_layers=...)"
+                )
+            chosen.add(id(module._parameters[attribute]))
     return chosen

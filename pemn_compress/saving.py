@@ -12,8 +12,8 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from pemn_compress.config import STORES
-from pemn_compress.layers import choose_layers
-from pemn_compress.maskable import unwrap, weight_names
+from pemn_compress.layers import dense_weights
+from pemn_compress.maskable import unwrap
 from pemn_compress.masked_weight import MaskedWeight
 from pemn_compress.masking import masked_weights
 from pemn_compress.models import architecture_of
@@ -100,7 +100,7 @@ def to_content(
             f"int8_layers rounds {', '.join(int8_layers)}, and lossless rounds nothing; leave one of them out"
         )
     residual = collect_residual(
-        plain, names, residual_dtype=residual_dtype, lossless=lossless, int8=_dense_weights(plain, int8_layers)
+        plain, names, residual_dtype=residual_dtype, lossless=lossless, int8=dense_weights(plain, int8_layers)
     )
     scale_dtype = "float32" if lossless else residual_dtype
     scales = tuple(
@@ -137,20 +137,6 @@ def _masked_tensor(name: str, weight: MaskedWeight, score: nn.Parameter) -> Mask
         kept=int(np.count_nonzero(kept)) if ternary else None,
         planes=planes,
     )
-
-
-def _dense_weights(model: nn.Module, layers: Sequence[str]) -> set[int]:
-    """Return the ids of the weights of chosen layers, none of which may be masked."""
-    chosen: set[int] = set()
-    for path, module in choose_layers(model, layers).items():
-        for attribute in weight_names(module):
-            if attribute not in module._parameters:
-                raise PemnError(
-                    f"{path or 'the model'} is masked or otherwise computed, so it cannot be stored in 8 bits; leave "
-                    "it out of the masks with MaskConfig(int8_layers=...)"
-                )
-            chosen.add(id(module._parameters[attribute]))
-    return chosen
 
 
 def _prototypes(weight: MaskedWeight, store: str) -> tuple[Prototype, ...]:

@@ -39,6 +39,10 @@ def _option(section: str, *names: str, **kwargs: Any) -> click.Option:
     return _Option([*names], section=section, **kwargs)
 
 
+def _names(ctx: click.Context, parameter: click.Parameter, text: str | None) -> tuple[str, ...] | None:
+    return None if text is None else tuple(name.strip() for name in text.split(","))
+
+
 _DATA, _MODEL, _MASK, _RECIPE, _AUGMENT, _MACHINE = "Data", "Model", "Masks", "Recipe", "Augmentation", "Machine"
 
 _OPTIONS = [
@@ -82,6 +86,13 @@ _OPTIONS = [
     _option(_MASK, "--alphabet", type=click.Choice(["keep", "sign", "ternary"]), help="What a mask chooses between."),
     _option(_MASK, "--learner", type=click.Choice(["threshold", "topk"]), help="How scores become a mask."),
     _option(_MASK, "--density", type=float, metavar="D", help="Fraction kept, between 0 and 1."),
+    _option(
+        _MASK,
+        "--int8-layers",
+        metavar="NAMES",
+        callback=_names,
+        help="Layers left dense and exported in 8 bits: first, last or module paths, with commas.",
+    ),
     _option(_MASK, "--store", type=click.Choice(["seed", "vector"]), help="What an export carries of the values."),
     _option(
         _RECIPE,

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from pemn_compress.layers import dense_weights
 from pemn_compress.masking import masked_weights
 
 __all__ = ["MaskCount", "count_masks", "estimate_bytes", "mask_bits"]
@@ -18,6 +19,7 @@ __all__ = ["MaskCount", "count_masks", "estimate_bytes", "mask_bits"]
 _HEADER = 520
 _PER_TENSOR = 2
 _RESIDUAL_VALUE = 1.9
+_INT8_VALUE = 0.95
 _VECTOR_VALUE = {"signed": 0.25, "normal": 1.75, "uniform": 3.75}
 
 
@@ -60,9 +62,9 @@ def estimate_bytes(model: nn.Module, masks: Sequence[MaskCount]) -> int:
         return sum(value.numel() * value.element_size() for value in model.state_dict().values())
     bits = sum(math.ceil(mask_bits(mask) / 8) for mask in masks)
     scores = {id(score) for _, _, score in masked_weights(model)}
-    values, entries = _residual(model, scores)
+    residual, entries = _residual(model, scores)
     header = _HEADER + _PER_TENSOR * (len(masks) + entries)
-    return round(header + bits + _RESIDUAL_VALUE * values + _vector_bytes(model))
+    return round(header + bits + residual + _vector_bytes(model))
 
 
 def _entropy(part: int, whole: int) -> float:
@@ -73,16 +75,23 @@ def _entropy(part: int, whole: int) -> float:
     return -whole * (p * math.log2(p) + (1 - p) * math.log2(1 - p))
 
 
-def _residual(model: nn.Module, scores: set[int]) -> tuple[int, int]:
-    """Values stored densely, and in how many entries."""
-    sizes = []
+def _residual(model: nn.Module, scores: set[int]) -> tuple[float, int]:
+    """Bytes of what is stored densely, and in how many entries."""
+    in_int8 = dense_weights(model, masked_weights(model)[0][1].config.int8_layers)
+    sizes: list[float] = []
     for module in model.modules():
         if isinstance(module, _BatchNorm) and module.running_mean is not None:
-            sizes.append(2 * module.num_features)
+            sizes.append(_RESIDUAL_VALUE * 2 * module.num_features)
             continue
-        sizes += [value.numel() for value in module.parameters(recurse=False) if id(value) not in scores]
+        for value in module.parameters(recurse=False):
+            if id(value) in in_int8:
+                sizes.append(_INT8_VALUE * value.numel() + _RESIDUAL_VALUE * len(value))
+            elif id(value) not in scores:
+                sizes.append(_RESIDUAL_VALUE * value.numel())
         saved = module.state_dict(keep_vars=True)
-        sizes += [value.numel() for name, value in module.named_buffers(recurse=False) if name in saved]
+        sizes += [
+            _RESIDUAL_VALUE * value.numel() for name, value in module.named_buffers(recurse=False) if name in saved
+        ]
     return sum(sizes), len(sizes)
 
 

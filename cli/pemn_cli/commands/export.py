@@ -25,8 +25,8 @@ __all__ = ["command"]
     "--residual-dtype",
     default="float16",
     show_default=True,
-    type=click.Choice(["float16", "float32"]),
-    help="Type of everything that is not masked.",
+    type=click.Choice(["float16", "float32", "log8"]),
+    help="Type of everything that is not masked; log8 takes a byte a value.",
 )
 @click.option("--lossless", is_flag=True, help="Keep that as it is: no rounding, BatchNorm not folded.")
 @click.option(
@@ -34,9 +34,17 @@ __all__ = ["command"]
     type=click.Choice(["seed", "vector"]),
     help="Store the prototype as a seed or as values.  [default: as trained]",
 )
+@click.option(
+    "--tolerance",
+    default=0.25,
+    show_default=True,
+    metavar="X",
+    type=click.FloatRange(min=0),
+    help="Largest change of a logit by rounding, in standard deviations of the logits.",
+)
 @data_root_option
 @device_option
-@click.option("--no-eval", is_flag=True, help="Do not measure accuracy before and after.")
+@click.option("--no-eval", is_flag=True, help="Measure no accuracy, and the logits on synthetic images.")
 @force_option
 @json_option
 def command(
@@ -46,6 +54,7 @@ def command(
     residual_dtype: str,
     lossless: bool,
     store: str | None,
+    tolerance: float,
     data_root: Path | None,
     device: str,
     no_eval: bool,
@@ -55,13 +64,13 @@ def command(
     """Write the best epoch of a run to MODEL.pemn.
 
     The bytes are decoded again before the file appears: every masked weight must equal the trained one bit for bit,
-    every other value the trained one rounded. Accuracy before and after is measured on the test images, if they are
-    at hand; nothing is downloaded for it.
+    every other value the trained one rounded, and no logit may change by more than the tolerance. Accuracy before and
+    after is measured on the test images, if they are at hand; nothing is downloaded for it.
 
     \b
     Examples:
       pemn-compress export model.pemn
-      pemn-compress export small.pemn --run digits-mlp-rp-0 --store vector
+      pemn-compress export small.pemn --run digits-mlp-rp-0 --residual-dtype log8
     """
     from pemn_compress.export import export_run
     from pemn_compress.loading import checked_device
@@ -81,6 +90,7 @@ def command(
         store=store,
         data_root=data_root,
         evaluate_on_test=not no_eval,
+        tolerance=tolerance,
         device=place,
         force=force,
     )
@@ -105,6 +115,11 @@ def _print(report: ExportReport) -> None:
     print_table(short_rows(report.ledger), align="lrl", indent=2)
     equal = f"{report.masked_tensors} masked tensors bit for bit, {report.residual_entries} residual entries as rounded"
     print_line(f"loads back equal: {equal}")
+    change = report.logits
+    print_line(
+        f"largest change of a logit: {change.relative:.2g} standard deviations, "
+        f"{change.changed_predictions} of {change.count} predictions changed ({change.source})"
+    )
     if report.before is None or report.after is None:
         print_line(f"accuracy not measured: {report.not_evaluated}")
         return

@@ -1,0 +1,82 @@
+"""Whether a decoded file is the model it was made from."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from pemn_compress.loading import rebuild_state
+from pemn_compress.masking import masked_weights, merge_
+from pemn_compress.residual import fold_bn, residual_tensor
+from pemn_compress.stored import int8_entries
+from pemn_formats.content import Content, ResidualTensor
+from pemn_formats.errors import PemnError
+from pemn_formats.reconstruct import float_values
+
+__all__ = ["check_equal"]
+
+
+def check_equal(model: nn.Module, content: Content) -> None:
+    """Compare a decoded content with the masked model it was made from.
+
+    The state-dict names are the same, every residual value is the model's, rounded, and every masked weight is the
+    model's in all its bits (with learned channel scales, which are residual, rounded as they are stored).
+
+    Raises:
+        PemnError: naming the first tensor that differs.
+    """
+    plain = merge_(_with_stored_scales(copy.deepcopy(model), content))
+    wanted = {name.replace("_orig_mod.", ""): value for name, value in plain.state_dict().items()}
+    found = rebuild_state(content)
+    for name in sorted(wanted.keys() ^ found.keys()):
+        raise PemnError(
+            f"the export would not load back: {name} is in {'the model' if name in wanted else 'the file'} only"
+        )
+    for tensor in content.masked:
+        if not _same_bits(found[tensor.name], wanted[tensor.name].cpu()):
+            raise PemnError(f"the export would not load back: {tensor.name} differs from the trained weight")
+    modules = dict(plain.named_modules())
+    scales = {name: weight.scale for name, weight, _ in masked_weights(model)}
+    in_int8 = {entry.name for entry in content.residual if entry.kind == "int8"}
+    scale_dtypes = {entry.name: entry.dtype for entry in content.residual if entry.kind == "scale"}
+    for entry in content.residual:
+        if entry.name in in_int8:
+            weight = wanted[entry.name].double().cpu().numpy()
+            expected = int8_entries(entry.name, weight, scale_dtypes[entry.name])[entry.kind == "scale"]
+        else:
+            expected = _expected(entry, modules, wanted, scales)
+        if entry.values.tobytes() != expected.values.tobytes():
+            raise PemnError(f"the export would not load back: {entry.name} differs from the model's rounded values")
+
+
+@torch.no_grad()
+def _with_stored_scales(model: nn.Module, content: Content) -> nn.Module:
+    stored = {entry.name: float_values(entry) for entry in content.residual if entry.kind == "scale"}
+    for name, weight, _ in masked_weights(model):
+        if name in stored:
+            weight.scale.copy_(torch.from_numpy(stored[name]).reshape(weight.scale.shape))
+    return model
+
+
+def _expected(
+    entry: ResidualTensor,
+    modules: dict[str, nn.Module],
+    state: dict[str, torch.Tensor],
+    scales: dict[str, torch.Tensor],
+) -> ResidualTensor:
+    module = modules.get(entry.name)
+    if entry.kind == "bn" and isinstance(module, _BatchNorm):
+        return fold_bn(entry.name, module, entry.dtype)
+    source = scales[entry.name] if entry.kind == "scale" else state[entry.name]
+    keeps_dtype = str(source.dtype).removeprefix("torch.") == entry.dtype
+    return residual_tensor(entry.name, source, None if keeps_dtype else entry.dtype, entry.kind)
+
+
+def _same_bits(left: torch.Tensor, right: torch.Tensor) -> bool:
+    if left.dtype != right.dtype or left.shape != right.shape:
+        return False
+    return bool(np.array_equal(left.numpy().view(np.uint32), right.contiguous().numpy().view(np.uint32)))
