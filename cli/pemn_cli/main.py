@@ -23,6 +23,10 @@ COMMANDS = {
     "size-report": "pemn_cli.commands.size_report",
     "inspect": "pemn_cli.commands.inspect",
     "verify": "pemn_cli.commands.verify",
+    "diff": "pemn_cli.commands.diff",
+    "delta": "pemn_cli.commands.delta",
+    "apply": "pemn_cli.commands.apply",
+    "bundle": "pemn_cli.commands.bundle",
     "demo": "pemn_cli.commands.demo",
 }
 """Command name to the module that defines it as `command`; at its top such a module imports nothing slow."""

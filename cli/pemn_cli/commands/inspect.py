@@ -105,6 +105,7 @@ def _print(report: dict[str, Any]) -> None:
         align="llrl",
     )
     print_line()
+    density = "ones" if report["delta"] else "density"  # of a patch: the fraction of bits that change
     print_table(
         [
             [
@@ -114,7 +115,7 @@ def _print(report: dict[str, Any]) -> None:
             ]
             for each in report["masked"]
         ],
-        header=["masked tensor", "alphabet", "shape", "density", "prototype", "fill", "scale"],
+        header=["masked tensor", "alphabet", "shape", density, "prototype", "fill", "scale"],
         align="llrrrlr",
     )  # fmt: skip
     if report["residual"]:

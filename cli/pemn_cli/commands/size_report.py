@@ -42,16 +42,21 @@ def command(models: tuple[Path, ...], dense: Path | None, plot: Path | None, for
     if plot is not None:
         _check_plot(plot, force=force)
     other = None if dense is None else dense_file(dense)
-    ledgers = []
+    ledgers, tasks = [], []
     for path in models:
         with opened(path) as reader:
             ledgers.append(reader.ledger())
+            tasks.append(sorted(reader.manifest.tasks))
     if plot is not None:
         _draw(models, ledgers, plot, force=force)
     if as_json:
-        print_json({"files": [record(path, ledger, other) for path, ledger in zip(models, ledgers, strict=True)]})
+        records = [record(path, ledger, other) for path, ledger in zip(models, ledgers, strict=True)]
+        print_json({"files": [{**each, "tasks": names} for each, names in zip(records, tasks, strict=True)]})
     else:
-        print_table(rows(ledgers, other), align="lr", header=["", *(path.name for path in models)])
+        table = rows(ledgers, other)
+        if any(tasks):
+            table.insert(0, ["tasks", *(", ".join(names) or "-" for names in tasks)])
+        print_table(table, align="lr", header=["", *(path.name for path in models)])
 
 
 def _check_plot(plot: Path, *, force: bool) -> None:

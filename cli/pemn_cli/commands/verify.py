@@ -62,6 +62,8 @@ def _report(path: Path, *, deep: bool) -> tuple[dict[str, object], int]:
                 "content_id": reader.content_id(),
                 "masked_tensors": len(content.masked),
                 "residual_tensors": len(content.residual),
+                "tasks": sorted(content.tasks),
+                "delta_of": None if content.delta is None else content.delta.base,
             }
             if deep:
                 report["tensors"] = _digests(content)
@@ -74,21 +76,32 @@ def _report(path: Path, *, deep: bool) -> tuple[dict[str, object], int]:
 
 def _digests(content: Content) -> dict[str, str]:
     """Name to SHA-256 of every entry of the state dict, masked tensors as float32, little-endian."""
-    from pemn_formats.bundle import not_a_model
+    from pemn_formats.bundle import in_task, not_a_model, parts
     from pemn_formats.reconstruct import state
 
     if content.delta is not None:
         raise not_a_model(content.delta)
+    if content.tasks:
+        return {
+            in_task(task, name): digest
+            for task, part in parts(content).items()
+            for name, digest in _digests(part).items()
+        }
     return {name: hashlib.sha256(values.tobytes()).hexdigest() for name, values in state(content).items()}
 
 
 def _print(report: dict[str, object]) -> None:
     if not report["ok"]:
         return
+    kind = ""
+    if isinstance(tasks := report["tasks"], list) and tasks:
+        kind = f" tasks {', '.join(tasks)},"
+    if report["delta_of"] is not None:
+        kind = f" delta of content {report['delta_of']},"
     count = size(int(str(report["bytes"])))
     print_line(
-        f"OK  {report['file']}  {count}, {report['masked_tensors']} masked and {report['residual_tensors']} residual"
-        f" tensors, content {report['content_id']}"
+        f"OK  {report['file']}  {count},{kind} {report['masked_tensors']} masked and {report['residual_tensors']}"
+        f" residual tensors, content {report['content_id']}"
     )
     tensors = report.get("tensors")
     if isinstance(tensors, dict):

@@ -1,0 +1,76 @@
+"""`pemn-compress delta`: the update from one file to another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from pemn_cli.opening import about
+from pemn_cli.options import PATH, force_option, json_option
+from pemn_cli.output import percent, print_json, print_table
+
+__all__ = ["command"]
+
+
+@click.command(name="delta", short_help="Write the update from one file to another, smaller than either.")
+@click.argument("old", metavar="OLD.pemn", type=PATH)
+@click.argument("new", metavar="NEW.pemn", type=PATH)
+@click.argument("patch", metavar="PATCH.pemn", type=PATH)
+@force_option
+@json_option
+def command(old: Path, new: Path, patch: Path, force: bool, as_json: bool) -> None:
+    """Write what turns OLD.pemn into NEW.pemn to PATCH.pemn, for those who have the old file.
+
+    Masks are stored as the bits that changed, other values as their differences. The patch names its base and its
+    result by content id, and is applied once before it appears. Needs no torch.
+
+    \b
+    Example:
+      pemn-compress delta monday.pemn tuesday.pemn update.pemn
+    """
+    from pemn_formats.atomic import atomic_write, check_writable
+    from pemn_formats.delta import apply_delta, make_delta
+    from pemn_formats.reader import Reader, read
+    from pemn_formats.writer import encode
+
+    check_writable(patch, force=force)
+    with about(old):
+        before = read(old)
+    with about(new):
+        after = read(new)
+    data = encode(make_delta(before, after))
+    with Reader.open(data) as reader:
+        sections, delta = reader.prelude, reader.manifest.delta
+        apply_delta(before, reader.content())
+    with atomic_write(patch, force=force) as file:
+        file.write(data)
+    whole = new.stat().st_size
+    report = {
+        "file": str(patch),
+        "bytes": len(data),
+        "new_bytes": whole,
+        "header": sections.header_bytes,
+        "prototypes": sections.prototype_stored,
+        "masks": sections.mask_stored,
+        "residual": sections.residual_stored,
+        "base": delta and delta.base,
+        "result": delta and delta.result,
+    }
+    if as_json:
+        print_json(report)
+        return
+    print_table(
+        [
+            ["base", f"{report['base']}", ""],
+            ["result", f"{report['result']}", ""],
+        ],
+        align="l",
+    )
+    print_table(
+        [
+            *([part, f"{report[part]:,} B", ""] for part in ("header", "prototypes", "masks", "residual")),
+            ["patch", f"{len(data):,} B", f"{percent(len(data) / whole)} of {new} ({whole:,} B)"],
+        ],
+        align="lrl",
+    )
