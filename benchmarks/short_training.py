@@ -32,6 +32,7 @@ from pemn_compress.train.building import build_model
 from pemn_compress.train.evaluate import evaluate
 from pemn_compress.train.presets import resolve
 from pemn_compress.train.progress import EpochReport, Progress
+from pemn_compress.train.run_config import RunConfig
 from pemn_compress.train.subset import stratified_subset
 
 # A preset and the options that a row changes. Dense nets want a smaller rate, chosen on validation images.
@@ -81,11 +82,16 @@ class _Epochs(Progress):
         self.reports.append(report)
 
 
-def run_row(row: str, seed: int, budget: Budget, splits: Splits, folder: Path) -> dict[str, Any]:
-    """Train, save, load and evaluate one row with one seed; `folder` takes the files."""
+def config_of(row: str, seed: int, budget: Budget, data: str) -> RunConfig:
+    """The run that a row is with one seed."""
     preset, options = ROWS[row]
     shared = dataclasses.asdict(budget)
-    config = resolve(preset, {**shared, **options, "data": splits.spec.name, "seed": seed, "device": "cpu"})
+    return resolve(preset, {**shared, **options, "data": data, "seed": seed, "device": "cpu"})
+
+
+def run_row(row: str, seed: int, budget: Budget, splits: Splits, folder: Path) -> dict[str, Any]:
+    """Train, save, load and evaluate one row with one seed; `folder` takes the files."""
+    config = config_of(row, seed, budget, splits.spec.name)
     described = splits.spec.to_input()
     model = build_model(config, described)
     watched = _Epochs()
@@ -96,7 +102,7 @@ def run_row(row: str, seed: int, budget: Budget, splits: Splits, folder: Path) -
         "row": row,
         "seed": seed,
         "mask": config.mask and config.mask.to_dict(),
-        "preset": preset,
+        "preset": ROWS[row][0],
         "recipe": {name: getattr(config.train, name) for name in ("lr", "weight_decay", "schedule", "grad_clip")},
         "best_epoch": result.best_epoch,
         "validation_accuracy": result.validation and result.validation.accuracy,

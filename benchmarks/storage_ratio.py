@@ -38,6 +38,12 @@ from pemn_formats.values import unit_values
 from pemn_formats.writer import write
 
 RATIOS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
+# How everything that is not masked is written: name -> options of `to_content`.
+RESIDUALS: Mapping[str, Mapping[str, Any]] = {
+    "float16": {},
+    "log8": {"residual_dtype": "log8"},
+    "lossless": {"lossless": True},
+}
 _LEDGER = ("header", "prototypes", "masks", "residual", "bits_per_weight", "over_shannon", "paper_bytes", "paper_ratio")
 
 
@@ -81,10 +87,10 @@ def measure(net: str, folder: Path, *, level: int | None = LEVEL) -> dict[str, A
     mask_(model, MaskConfig())
     tensors = [weight.tensor for _, weight, _ in masked_weights(model)]
     rows: list[dict[str, Any]] = []
-    for residual in ("float16", "lossless"):
-        content = to_content(model, lossless=residual == "lossless")
+    for residual, how in RESIDUALS.items():
+        content = to_content(model, **how)
         for label, options in strategies():
-            if residual == "lossless" and label != "rp 1e-3 copy":
+            if residual != "float16" and label != "rp 1e-3 copy":
                 continue
             for store, distribution in (("seed", "signed"), ("vector", "normal")):
                 config = MaskConfig(**options, store=store, distribution=distribution)

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks import short_training
+
+
+def test_rows_are_trained_saved_loaded_and_summed_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out.json"
+    small = ["--dim", "24", "--depth", "1", "--patch", "2", "--epochs", "1", "--limit-train", "100"]
+    rows = ["dense", "default", "paper rp 1e-2"]
+    short_training.main(["--data", "digits", *small, "--rows", *rows, "--seeds", "0", "1", "--out", str(out)])
+    found = json.loads(out.read_text())
+    assert found["data"]["train"] == 100
+    assert [run["row"] for run in found["runs"]] == rows * 2
+    assert [row["row"] for row in found["summary"]] == rows
+    assert "paper rp 1e-2" in capsys.readouterr().out
+    for run in found["runs"]:
+        for name, file in run.get("files", {}).items():
+            assert file["masked_weights_equal"], (run["row"], name)
+            assert file["bytes"] < run["dense_float32_bytes"]
+        if run["row"] != "dense":
+            assert run["files"]["lossless"]["test_correct"] == run["test_correct"]
+    assert [row["ratio"] == 1.0 for row in found["summary"]] == [True, False, False]
+
+
+def test_every_row_is_what_its_name_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    budget = short_training.Budget({"dim": 24, "depth": 1}, epochs=1, batch_size=32)
+    configs = {row: short_training.config_of(row, 3, budget, "digits") for row in short_training.ROWS}
+    assert configs["dense"].mask is None
+    for row, config in configs.items():
+        assert (config.train.epochs, config.train.batch_size, config.train.seed) == (1, 32, 3)
+        assert not config.train.augments_each_image
+        if config.mask is not None:
+            assert config.mask.seed == 3
+            assert config.mask.learner == ("topk" if row.startswith("paper") else "threshold")
+    ratios = [config.mask and config.mask.ratio for config in configs.values()]
+    assert ratios == [None, None, None, 1e-3, None, None, 1e-1, 1e-2, 1e-3]
