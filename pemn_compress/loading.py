@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import parametrize
 
 from pemn_compress.models import Architecture, build
-from pemn_compress.rebuild import reconstruct
+from pemn_compress.rebuild import reconstruct_many
 from pemn_formats.bundle import select_task
 from pemn_formats.content import Content
 from pemn_formats.errors import FormatError, PemnError
@@ -79,7 +79,8 @@ def rebuild_state(
 ) -> dict[str, torch.Tensor]:
     """Return the dense state dict of a decoded content; as `load_file`."""
     content = select_task(content)
-    state = {tensor.name: reconstruct(content, tensor, device, dtype) for tensor in content.masked}
+    rebuilt = reconstruct_many(content, content.masked, device, dtype)
+    state = {tensor.name: weight for tensor, weight in zip(content.masked, rebuilt, strict=True)}
     for name, values in residual_state(content).items():
         # Decoded arrays are views of the file's bytes; the copy also makes them aligned and writable.
         tensor = torch.from_numpy(np.array(values)).to(device)

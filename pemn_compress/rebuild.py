@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from pemn_compress.generator import expand, seeded_values
+from pemn_compress.kernels import usable
 from pemn_compress.line import broadcast_scale, select
 from pemn_formats.content import Content, MaskedSpec, MaskedTensor
 from pemn_formats.errors import PemnError
 from pemn_formats.fills import PERMUTATION_STREAM
 from pemn_formats.reconstruct import prototype_values, scale_of
 
-__all__ = ["base", "codes", "reconstruct", "unpack_bits"]
+__all__ = ["base", "codes", "reconstruct", "reconstruct_many", "unpack_bits"]
 
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
@@ -57,8 +60,29 @@ def reconstruct(
     The same bytes as `pemn_formats.reconstruct.reconstruct`. Raises `PemnError` for a dtype other than float32, float16
     and bfloat16.
     """
+    return reconstruct_many(content, [tensor], device, dtype)[0]
+
+
+def reconstruct_many(
+    content: Content,
+    tensors: Sequence[MaskedTensor],
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> list[torch.Tensor]:
+    """Return the dense weights of masked tensors; as `reconstruct`, in one launch where kernels serve the device."""
     if dtype not in _DTYPES:
         raise PemnError(f"weights are rebuilt as {', '.join(map(str, _DTYPES))}, found {dtype}")
+    if not usable(device):
+        return [_with_torch(content, tensor, device, dtype) for tensor in tensors]
+    from pemn_compress.kernels import reconstruct as kernels
+
+    taken = [tensor for tensor in tensors if kernels.supports(content, tensor)]
+    done = iter(kernels.reconstruct_many(content, taken, device, dtype))
+    left = {id(tensor) for tensor in tensors} - {id(tensor) for tensor in taken}
+    return [_with_torch(content, tensor, device, dtype) if id(tensor) in left else next(done) for tensor in tensors]
+
+
+def _with_torch(content: Content, tensor: MaskedTensor, device: torch.device | str, dtype: torch.dtype) -> torch.Tensor:
     scale = _travel(scale_of(content, tensor).reshape(-1), device)
     value = base(content, tensor, device).reshape(tensor.shape)
     value *= broadcast_scale(scale, value.dim())

@@ -1,0 +1,169 @@
+"""Dense weights on the device from packed masks: many tensors in one copy and one launch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from pemn_compress.kernels.arena import Arena
+from pemn_compress.kernels.line import FIELDS, line_kernel
+from pemn_compress.kernels.sources import SIGNED_SOURCES, TILES, Source, source_of, table_of
+from pemn_formats.content import Content, MaskedSpec, MaskedTensor
+from pemn_formats.errors import PemnError
+from pemn_formats.fills import PERMUTATION_STREAM, feistel_keys, half_bits
+from pemn_formats.reconstruct import scale_of
+from pemn_formats.rounding import narrow
+from pemn_formats.values import NORMAL_TABLE
+
+__all__ = ["DTYPES", "launch", "reconstruct_many", "supports"]
+
+DTYPES = {torch.float32: "float32", torch.float16: "float16", torch.bfloat16: "bfloat16"}
+
+_LIMIT = 1 << 30  # what is counted in 32 bits inside the kernel
+_SMALL = 8
+
+
+@dataclass
+class _Job:
+    """A tensor on its way to the kernel; numbers are those of the arena."""
+
+    tensor: MaskedTensor
+    source: Source
+    planes: list[int]
+    scale: int
+    channels: str
+    per_channel: int
+    rank: torch.Tensor | None = None
+    out: torch.Tensor = field(default_factory=lambda: torch.empty(0))
+
+    @property
+    def variant(self) -> tuple[str, str, str]:
+        return self.source.kind, self.tensor.alphabet, self.channels
+
+
+def supports(content: Content, tensor: MaskedSpec) -> bool:
+    """Say whether the kernel takes a tensor: lengths that repeat and channels must stay under 2^30 weights."""
+    repeats = not tensor.span and content.prototypes[tensor.prototype].length < tensor.numel
+    long = repeats and content.prototypes[tensor.prototype].length >= _LIMIT
+    return not long and (tensor.scale is not None or tensor.numel // max(1, tensor.shape[0]) < _LIMIT)
+
+
+def reconstruct_many(
+    content: Content,
+    tensors: Sequence[MaskedTensor],
+    device: torch.device | str,
+    dtype: torch.dtype = torch.float32,
+) -> list[torch.Tensor]:
+    """Return the dense weights of masked tensors, each in its shape: the same bytes as `pemn_formats.reconstruct`.
+
+    Everything travels in one copy. Tensors that differ in source, alphabet or kind of scale take a launch each kind.
+    Raises `PemnError` for a dtype other than float32, float16 and bfloat16.
+    """
+    device = torch.device(device)
+    if dtype not in DTYPES:
+        raise PemnError(f"weights are rebuilt as {', '.join(map(str, DTYPES))}, found {dtype}")
+    arena, tables, jobs = Arena(), {}, []
+    for tensor in tensors:
+        source = source_of(content, tensor)
+        if source not in tables:
+            tables[source] = _add(arena, table_of(content, source))
+        jobs.append(_job(content, tensor, source, arena, DTYPES[dtype]))
+    keys = {
+        prototype: arena.add(feistel_keys(content.seed, PERMUTATION_STREAM + prototype))
+        for prototype in {tensor.prototype for tensor in tensors if tensor.span}
+    }
+    arena.send(device)
+    variants: dict[tuple[str, str, str], list[_Job]] = {}
+    for job in jobs:
+        job.out = torch.empty(job.tensor.shape, dtype=dtype, device=device)
+        if job.tensor.numel:
+            if job.tensor.alphabet == "ternary":
+                job.rank = _rank(arena.tensor(job.planes[0]), TILES[job.source.kind])
+            variants.setdefault(job.variant, []).append(job)
+    for variant, members in variants.items():
+        rows = np.array([_row(job, content, arena, tables[job.source], keys) for job in members], dtype=np.int64)
+        launch(rows, variant, DTYPES[dtype], device)
+    return [job.out for job in jobs]
+
+
+def launch(rows: npt.NDArray[np.int64], variant: tuple[str, str, str], dtype: str, device: torch.device) -> None:
+    """Run the kernel over tensors of one variant (source, alphabet, channels); `rows` are their `FIELDS`."""
+    kind, alphabet, channels = variant
+    tile = TILES[kind]
+    programs = -(-rows[:, FIELDS.index("numel")] // tile)
+    starts = np.cumsum(programs) - programs
+    owner = np.repeat(np.arange(len(rows)), programs)
+    tiles = np.stack((owner, np.arange(len(owner)) - starts[owner]), axis=1).astype(np.int32)
+    arena = Arena()
+    for array in (rows, tiles, _NORMAL_VALUES):
+        arena.add(array)
+    arena.send(device)
+    on_device: AbstractContextManager[object] = torch.cuda.device(device) if device.type == "cuda" else nullcontext()
+    with on_device:
+        line_kernel[(len(tiles),)](
+            arena.tensor(0).view(torch.int64),
+            arena.tensor(1).view(torch.int32),
+            arena.tensor(2).view(torch.float32),
+            SOURCE=kind,
+            ALPHABET=alphabet,
+            CHANNELS=channels,
+            DTYPE=dtype,
+            TILE=tile,
+            num_warps=4,
+        )
+
+
+def _job(content: Content, tensor: MaskedTensor, source: Source, arena: Arena, dtype: str) -> _Job:
+    scale = scale_of(content, tensor).reshape(-1)
+    # Values of +1 and -1 take the scale rounded: it is all that is left of the float arithmetic.
+    rounded = narrow(scale, dtype) if source.kind in SIGNED_SOURCES else scale
+    bits = rounded.view(np.int32 if rounded.itemsize == 4 else np.uint16).astype(np.int32)
+    per_channel = tensor.numel // max(1, scale.size)
+    channels = "one" if scale.size == 1 else "wide" if per_channel >= _SMALL else "narrow"
+    planes = [arena.add(plane) for plane in tensor.planes]
+    return _Job(tensor, source, planes, arena.add(bits), channels, per_channel)
+
+
+def _row(job: _Job, content: Content, arena: Arena, table: int | None, keys: dict[int, int]) -> list[int]:
+    tensor = job.tensor
+    ternary = job.rank is not None
+    values = {
+        "out": job.out.data_ptr(),
+        "mask": arena.address(job.planes[0]),
+        "negative": arena.address(job.planes[1]) if ternary else 0,
+        "rank": job.rank.data_ptr() if job.rank is not None else 0,
+        "scale": arena.address(job.scale),
+        "values": 0 if table is None else arena.address(table),
+        "keys": arena.address(keys[tensor.prototype]) if tensor.span else 0,
+        "numel": tensor.numel,
+        "per_channel": job.per_channel,
+        "length": content.prototypes[tensor.prototype].length,
+        "seed": content.seed - (content.seed >> 63 << 64),
+        "stream": tensor.prototype,
+        "span": tensor.span,
+        "half": half_bits(tensor.span) if tensor.span else 0,
+    }
+    return [values[name] for name in FIELDS]
+
+
+def _rank(mask: torch.Tensor, tile: int) -> torch.Tensor:
+    """Return how many nonzero weights come before each tile, int64."""
+    pairs = mask - ((mask >> 1) & 0x55)
+    quads = (pairs & 0x33) + ((pairs >> 2) & 0x33)
+    ones = (quads + (quads >> 4)) & 0xF
+    width = tile // 8
+    padded = torch.nn.functional.pad(ones, (0, -ones.numel() % width))
+    counts = padded.view(-1, width).sum(dim=1)
+    return counts.cumsum(0) - counts
+
+
+def _add(arena: Arena, table: npt.NDArray[np.generic] | None) -> int | None:
+    return None if table is None else arena.add(table)
+
+
+_NORMAL_VALUES = NORMAL_TABLE.astype(np.float32) * np.float32(2.0**-13)
