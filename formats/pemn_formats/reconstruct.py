@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy.typing as npt
 
 from pemn_formats import log8
 from pemn_formats.bits import unpack
+from pemn_formats.bundle import select_task
 from pemn_formats.content import LOG8, Content, MaskedSpec, MaskedTensor, Prototype, ResidualTensor
 from pemn_formats.errors import PemnError
 from pemn_formats.fills import PERMUTATION_STREAM, fill_index
@@ -17,6 +19,7 @@ from pemn_formats.values import unit_values
 
 __all__ = [
     "base",
+    "base_range",
     "channel_scales",
     "codes",
     "float_values",
@@ -40,13 +43,22 @@ def prototype_values(prototype: Prototype, seed: int, stream: int, start: int, c
 
 def base(content: Content, tensor: MaskedSpec) -> npt.NDArray[np.float32]:
     """Return the base of a masked tensor, before scale and mask: float32 of shape (numel,)."""
-    prototype = content.prototypes[tensor.prototype]
-    needed = prototype.length if tensor.span else min(prototype.length, tensor.numel)
-    values = prototype_values(prototype, content.seed, tensor.prototype, 0, needed)
-    if not tensor.span:
-        return np.resize(values, tensor.numel)
-    stream = PERMUTATION_STREAM + tensor.prototype
-    return values[fill_index(prototype.length, tensor.span, content.seed, stream, 0, tensor.numel)]
+    return base_range(content.prototypes, tensor, content.seed, 0, tensor.numel)
+
+
+def base_range(
+    prototypes: Sequence[Prototype], tensor: MaskedSpec, seed: int, start: int, count: int
+) -> npt.NDArray[np.float32]:
+    """Return places `start` to `start + count` of the base of a masked tensor, float32 of shape (count,)."""
+    prototype, stream = prototypes[tensor.prototype], tensor.prototype
+    if tensor.span:
+        values = prototype_values(prototype, seed, stream, 0, prototype.length)
+        return values[fill_index(prototype.length, tensor.span, seed, PERMUTATION_STREAM + stream, start, count)]
+    first = start % prototype.length
+    if first + count <= prototype.length:
+        return prototype_values(prototype, seed, stream, first, count)
+    values = prototype_values(prototype, seed, stream, 0, prototype.length)
+    return np.resize(np.roll(values, -first), count)
 
 
 def scale_of(content: Content, tensor: MaskedSpec) -> npt.NDArray[np.float32]:
@@ -131,7 +143,11 @@ def residual_state(content: Content) -> dict[str, npt.NDArray[Any]]:
 
 
 def state(content: Content, dtype: str = "float32") -> dict[str, npt.NDArray[Any]]:
-    """Return every state-dict entry: masked weights rebuilt in `dtype`, and the residual. Tied names share an array."""
+    """Return every state-dict entry: masked weights rebuilt in `dtype`, and the residual. Tied names share an array.
+
+    Raises `PemnError` for a bundle, of which a task has to be chosen first, and for a patch.
+    """
+    content = select_task(content)
     out = {tensor.name: reconstruct(content, tensor, dtype) for tensor in content.masked} | residual_state(content)
     for alias, target in content.aliases.items():
         out[alias] = out[target]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from pemn_formats.bits import popcount
 from pemn_formats.codecs import CODECS, MASK_CODECS, VALUE_CODECS
 from pemn_formats.errors import FormatError
+from pemn_formats.lattice import Lattice
 from pemn_formats.limits import CHUNK_BYTES
 from pemn_formats.manifest import Manifest
 from pemn_formats.names import shown
@@ -39,6 +40,8 @@ class Section:
         self._placed = placed
         self._entries = entries
         self._cached: tuple[int, bytes] | None = None
+        self.lattice: Callable[[int, int], Lattice] = lambda start, length: ()
+        """Gives the lattice of a part of the decoded stream, for codecs that want it; set for masks by the reader."""
 
     def chunks(self) -> Iterator[bytes]:
         """Yield the decoded chunks in order."""
@@ -83,10 +86,11 @@ class Section:
         return data
 
     def _decode(self, placed: _Placed) -> bytes:
+        stored = self._stored(placed)
         try:
-            raw = CODECS[placed.chunk.codec].decode(self._stored(placed), placed.raw)
+            raw = CODECS[placed.chunk.codec].decode(stored, placed.raw)
         except FormatError as error:
-            raise FormatError(f"{self._where(placed)}: {error}") if "chunk of" not in str(error) else error from None
+            raise FormatError(f"{self._where(placed)}: {error}") from None
         if self.name == "masks" and popcount(raw) != placed.chunk.ones:
             found = popcount(raw)
             raise FormatError(f"{self._where(placed)} has {found} ones, expected {placed.chunk.ones}")
