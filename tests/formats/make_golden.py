@@ -19,6 +19,7 @@ from forge import Forge, Piece
 from samples import SAMPLES, one_tensor, random_bits
 
 from pemn_formats.bits import pack, popcount
+from pemn_formats.bundle import in_task, parts
 from pemn_formats.codecs import CODECS
 from pemn_formats.content import Content
 from pemn_formats.reader import Reader, read
@@ -58,13 +59,19 @@ def expectation(data: bytes) -> dict[str, Any]:
     return {
         "content_id": identity,
         "sha256": hashlib.sha256(data).hexdigest(),
-        "state": {dtype: hashes(content, dtype) for dtype in OUTPUT_DTYPES} if content.delta is None else None,
+        "state": {} if content.delta is not None else {dtype: hashes(content, dtype) for dtype in OUTPUT_DTYPES},
     }
 
 
 def hashes(content: Content, dtype: str) -> dict[str, str]:
-    """SHA-256 of every entry of the state dict."""
-    return {name: tensor_hash(values) for name, values in sorted(state(content, dtype).items())}
+    """SHA-256 of every entry of the state dict, of each task in turn."""
+    models = parts(content) if content.tasks else {"": content}
+    states = {task: state(model, dtype) for task, model in models.items()}
+    return {
+        in_task(task, name) if task else name: tensor_hash(states[task][name])
+        for task in states
+        for name in states[task]
+    }
 
 
 def tensor_hash(values: np.ndarray) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from samples import SAMPLES, contents, dense, masked_tensor, random_bits
+from samples import FLOATS, SAMPLES, contents, dense, masked_tensor, random_bits
 
 from pemn_formats.content import ALPHABETS, BN_SUFFIXES, DTYPES, EXPLICIT_SOURCES, Content, MaskedTensor, Prototype
 from pemn_formats.errors import PemnError
@@ -156,15 +156,28 @@ def test_residual_entries_keep_their_types_and_narrow_floats_widen() -> None:
     found = residual_state(content)
     for entry in content.residual:
         if entry.kind == "dense":
-            widened = entry.dtype in ("float16", "bfloat16", "float32")
+            widened = entry.dtype in FLOATS
             assert found[entry.name].shape == entry.shape
             assert found[entry.name].dtype == (np.float32 if widened else DTYPES[entry.dtype])
-        else:
+        elif entry.kind == "bn":
             assert [found[name].shape for name in entry.state_names] == [entry.shape[1:]] * 4 + [()]
     assert set(found) == {name for entry in content.residual for name in entry.state_names}
     values = {"a": dense("a", [0x3F80, 0xC000], "bfloat16"), "b": dense("b", [0.5, -(2.0**-24)], "float16")}
     assert residual_state(Content(0, (), (), (values["a"],)))["a"].tolist() == [1.0, -2.0]
     assert residual_state(Content(0, (), (), (values["b"],)))["b"].tolist() == [0.5, -(2.0**-24)]
+
+
+def test_layers_in_8_bits_are_values_times_the_scale_of_their_channel() -> None:
+    content = SAMPLES["int8_layers"]()
+    (layer,) = [entry for entry in content.residual if entry.kind == "int8"]
+    (scale,) = [entry for entry in content.residual if entry.kind == "scale" and entry.name == layer.name]
+    found = residual_state(content)[layer.name]
+    expected = [
+        [np.float32(value) * np.float32(each) for value in row.reshape(-1)]
+        for row, each in zip(layer.values, scale.values, strict=True)
+    ]
+    assert found.shape == layer.shape
+    assert found.reshape(2, -1).tolist() == expected
 
 
 @given(st.floats(0, 1, exclude_max=True, width=32))
@@ -192,3 +205,10 @@ def test_the_state_holds_every_name_once(content: Content) -> None:
         assert found[tensor.name].shape == tensor.shape
     for alias, target in content.aliases.items():
         assert found[alias] is found[target]
+
+
+def test_bundles_and_patches_have_no_state() -> None:
+    with pytest.raises(PemnError, match=r"^the file is a bundle; choose one of its tasks .*: first, second$"):
+        state(SAMPLES["bundle"]())
+    with pytest.raises(PemnError, match=r"^the file is a delta of content [0-9a-f]{64}, no model"):
+        state(SAMPLES["patch"]())

@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import io
+import os
+import socket
+from pathlib import Path
+
+import pytest
+from samples import SAMPLES, one_tensor, random_bits
+
+from pemn_formats.errors import FormatError, PemnError
+from pemn_formats.reader import Reader, read
+from pemn_formats.source import Source
+from pemn_formats.writer import encode
+
+DATA = encode(SAMPLES["keep_tile"]())
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "a.pemn"
+    path.write_bytes(DATA)
+    return path
+
+
+def test_every_origin_gives_the_same_bytes(path: Path) -> None:
+    for origin in (path, str(path), DATA, bytearray(DATA), memoryview(DATA), io.BytesIO(DATA)):
+        with Source(origin) as source:
+            assert source.size == len(DATA)
+            assert source.read(0, 8) == DATA[:8]
+            assert source.read(len(DATA) - 3, 3) == DATA[-3:]
+            assert source.read(5, 0) == b""
+            source.check_unchanged()
+
+
+@pytest.mark.parametrize("kind", ["path", "bytes", "file object"])
+def test_a_short_read_is_an_error(kind: str, path: Path) -> None:
+    origin = {"path": path, "bytes": DATA, "file object": io.BytesIO(DATA)}[kind]
+    message = rf"^the file became shorter while it was read: 3 of 4 bytes at {len(DATA) - 3}$"
+    with Source(origin) as source, pytest.raises(FormatError, match=message):
+        source.read(len(DATA) - 3, 4)
+
+
+@pytest.mark.parametrize("kind", ["path", "bytes", "file object"])
+def test_a_closed_source_says_so(kind: str, path: Path) -> None:
+    file = io.BytesIO(DATA)
+    source = Source({"path": path, "bytes": DATA, "file object": file}[kind])
+    source.close()
+    source.close()
+    with pytest.raises(PemnError, match=r"is closed$"):
+        source.read(0, 1)
+    assert not file.closed
+
+
+def test_a_missing_file_is_an_ordinary_error(tmp_path: Path) -> None:
+    missing = tmp_path / "none.pemn"
+    with pytest.raises(PemnError, match=r"none\.pemn cannot be opened: No such file or directory$") as caught:
+        read(missing)
+    assert type(caught.value) is PemnError
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "a\0b", "a.pemn/b"])
+def test_names_that_cannot_be_are_ordinary_errors(name: str, path: Path) -> None:
+    with pytest.raises(PemnError, match=r"cannot be opened: (File name too long|embedded null byte|Not a directory)$"):
+        read(path.parent / name)
+
+
+def test_a_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match=rf"^{tmp_path} is a folder; name a .pemn file$"):
+        read(tmp_path)
+
+
+def test_a_fifo_is_refused_without_waiting_for_a_writer(tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    with pytest.raises(FormatError, match=r"fifo is not a regular file; name a .pemn file$"):
+        read(fifo)
+
+
+@pytest.mark.parametrize("device", ["/dev/null", "/dev/zero", "/dev/tty"])
+def test_a_device_is_refused(device: str) -> None:
+    with pytest.raises(PemnError, match=rf"^{device} (is not a regular file; name a .pemn file|cannot be opened: .*)$"):
+        read(device)
+
+
+def test_a_socket_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("socket")
+        with pytest.raises(PemnError, match=r"^socket cannot be opened: No such device or address$"):
+            read("socket")
+
+
+def test_an_empty_file_is_said_to_be_empty(tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+    with pytest.raises(FormatError, match=r"^the file is empty$"):
+        read(tmp_path / "empty")
+
+
+def test_links_are_followed(path: Path) -> None:
+    link = path.with_name("link.pemn")
+    link.symlink_to(path)
+    assert read(link).seed == 2022
+    path.unlink()
+    with pytest.raises(PemnError, match=r"cannot be opened: No such file or directory$"):
+        read(link)
+
+
+def test_a_file_that_is_replaced_while_it_is_read_stays_the_old_one(path: Path) -> None:
+    other = path.with_name("other.pemn")
+    other.write_bytes(encode(one_tensor()))
+    with Reader.open(path) as reader:
+        os.replace(other, path)
+        assert reader.content().seed == 2022
+    assert read(path).seed == 1
+
+
+def test_a_file_that_shrinks_while_it_is_read(path: Path) -> None:
+    with Reader.open(path) as reader:
+        os.truncate(path, len(DATA) - 1)
+        with pytest.raises(FormatError, match=r"^the file became shorter while it was read: \d+ of \d+ bytes at \d+$"):
+            reader.content()
+
+
+@pytest.mark.parametrize("call", [Reader.content, Reader.verify_payload, lambda reader: reader.residual("head.bias")])
+def test_a_file_that_is_written_to_while_it_is_read(path: Path, call: object) -> None:
+    with Reader.open(path) as reader:
+        changed = bytearray(DATA)
+        changed[-1] ^= 1
+        path.write_bytes(changed)
+        os.utime(path, ns=(1, 1))
+        with pytest.raises(FormatError, match=r"^the file changed while it was read$"):
+            call(reader)  # type: ignore[operator]
+
+
+def test_a_header_that_is_written_to_while_it_is_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Source.read
+
+    def read_then_change(self: Source, offset: int, length: int) -> bytes:
+        data = real(self, offset, length)
+        if length == 128:
+            changed = bytearray(DATA)
+            changed[200] ^= 1
+            path.write_bytes(changed)
+            os.utime(path, ns=(1, 1))
+        return data
+
+    monkeypatch.setattr(Source, "read", read_then_change)
+    with pytest.raises(FormatError, match=r"^the file changed while it was read$"):
+        read(path)
+
+
+def test_what_is_appended_while_it_is_read_is_not_seen(path: Path) -> None:
+    with Reader.open(path) as reader:
+        with path.open("ab") as file:
+            file.write(b"more")
+        assert reader.content().seed == 2022
+    with pytest.raises(FormatError, match=rf"^4 bytes follow the end of the file at {len(DATA)}$"):
+        read(path)
+
+
+def test_reads_that_come_in_pieces_are_put_together(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.pread
+    monkeypatch.setattr(os, "pread", lambda descriptor, length, offset: real(descriptor, min(length, 7), offset))
+    assert read(path).seed == 2022
+
+
+def test_a_large_file_is_read_from_disk(tmp_path: Path) -> None:
+    bits = random_bits(1 << 16, 0.5, 1)
+    path = tmp_path / "large.pemn"
+    path.write_bytes(encode(one_tensor(1 << 16, bits=bits)))
+    assert read(path).masked[0].planes[0].size == 1 << 13
