@@ -27,7 +27,9 @@ def section(name: str) -> str:
     if not README.exists():
         pytest.skip("the sources are not here")
     parts = re.split(r"^## (.+)$", README.read_text("utf-8"), flags=re.MULTILINE)
-    return dict(zip(parts[1::2], parts[2::2], strict=True))[f"`{name}`"]
+    sections = dict(zip(parts[1::2], parts[2::2], strict=True))
+    assert f"`{name}`" in sections, f"cli/README.md has no section for {name}"
+    return sections[f"`{name}`"]
 
 
 @pytest.mark.parametrize("name", COMMANDS)
