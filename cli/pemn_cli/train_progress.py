@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Display"]
 
+_TEXT_WIDTH = 74  # columns that the words and numbers beside the bar take
+
 
 class Display(Progress):
     """Shows reports on stderr; `epoch_now` is the epoch that is under way, counted from 1.
@@ -36,13 +38,14 @@ class Display(Progress):
             from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
             from rich.progress import Progress as Bar
 
+            console = stderr_console()
             columns = (
                 TextColumn("{task.description}"),
-                BarColumn(16),
+                BarColumn(min(30, max(4, console.width - _TEXT_WIDTH))),
                 TimeRemainingColumn(),
                 TextColumn("{task.fields[state]}"),
             )
-            self._bar = Bar(*columns, console=stderr_console(), transient=True)
+            self._bar = Bar(*columns, console=console, transient=True)
             self._task = self._bar.add_task(self._where(), total=1000 * (self.epochs - self._first + 1), state="")
             self._bar.start()
         return self
@@ -57,7 +60,7 @@ class Display(Progress):
         self.epoch_now = report.epoch
         if self._bar is not None and self._task is not None:
             done = 1000 * (report.epoch - self._first + report.step / report.steps)
-            state = f"{report.images_per_second:,.0f} img/s  loss {report.loss:.3f}{self._last}"
+            state = f"{report.images_per_second:,.0f} img/s loss {report.loss:.3f}{self._last}"
             self._bar.update(self._task, completed=done, description=self._where(), state=state)
 
     def epoch(self, report: EpochReport) -> None:
@@ -65,13 +68,15 @@ class Display(Progress):
         if self._bar is None:
             status(self._line(report))
         else:
-            self._last = "".join(f"  {part}" for part in self._parts(report))
+            accuracy = report.test_accuracy if report.validation_accuracy is None else report.validation_accuracy
+            density = "" if report.density is None else f" density {report.density:.3f}"
+            self._last = f" acc {accuracy:.2f} %{density} {report.estimated_bytes / 1000:,.1f} kB"
 
     def note(self, text: str) -> None:
         status(f"warning: {text}")
 
     def _where(self) -> str:
-        return f"epoch {self.epoch_now}/{self.epochs}"
+        return f"{self.epoch_now}/{self.epochs}"
 
     def _line(self, report: EpochReport) -> str:
         speed = f"{report.images_per_second:,.0f} img/s"

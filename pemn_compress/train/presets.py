@@ -24,7 +24,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "weight_decay": 0.005,
         "schedule": "piecewise",
     },
-    # 97.6 to 99.0 % on held-out images over five seeds, about 4.9 kB, seconds on one core.
+    # With a fifth of the images held out: 98.6 % of those on average, 97.6 % at least, over six seeds; about 4.8 kB.
+    # Ties within that spread: rates of 0.003 to 0.1, decay 0 or 0.05, label smoothing, batches of 32, 96 to 160 units.
     "digits": {
         "data": "digits",
         "model": "mlp",
