@@ -34,7 +34,8 @@ def philox4x32(counter: npt.NDArray[np.uint32], key: tuple[int, int]) -> npt.NDA
     lanes = np.empty((6, counter.shape[0]), dtype=np.uint64)
     lanes[:4] = counter.T
     _rounds(lanes, key)
-    return lanes[:4].T.astype(np.uint32)
+    out: npt.NDArray[np.uint32] = lanes[:4].T.astype(np.uint32)
+    return out
 
 
 def _rounds(lanes: npt.NDArray[np.uint64], key: tuple[int, int]) -> None:

@@ -38,7 +38,7 @@ def unit_values(distribution: str, seed: int, stream: int, start: int, count: in
         first = start // 4
         drawn = words(seed, stream, first, (start + count + 3) // 4 - first)
         index = drawn.astype("<u4", copy=False).view(np.uint8)[start - first * 4 :][:count]
-        values: npt.NDArray[np.float32] = _NORMAL_VALUES[index]
+        values: npt.NDArray[np.float32] = np.take(_NORMAL_VALUES, index.astype(np.intp), mode="clip")
         return values
     raise PemnError(f"unknown distribution {distribution!r}; known: {', '.join(DISTRIBUTIONS)}")
 
@@ -46,10 +46,14 @@ def unit_values(distribution: str, seed: int, stream: int, start: int, count: in
 def _signed(seed: int, stream: int, start: int, count: int) -> npt.NDArray[np.float32]:
     first = start // 32
     drawn = words(seed, stream, first, (start + count + 31) // 32 - first)
-    bits = np.unpackbits(drawn.astype("<u4", copy=False).view(np.uint8), bitorder="little")
-    values: npt.NDArray[np.float32] = _SIGNS[bits[start - first * 32 :][:count]]
-    return values
+    packed = drawn.astype("<u4", copy=False).view(np.uint8)
+    # Eight values a byte: a gather of rows is many times faster than one of single values.
+    values = np.take(_SIGN_ROWS, packed.astype(np.intp), axis=0, mode="clip").reshape(-1)
+    signs: npt.NDArray[np.float32] = values[start - first * 32 :][:count]
+    return signs
 
 
-_SIGNS = np.array([1.0, -1.0], dtype=np.float32)
+_SIGN_ROWS = 1 - 2 * np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little").astype(
+    np.float32
+)
 _NORMAL_VALUES = NORMAL_TABLE.astype(np.float32) * np.float32(2.0**-NORMAL_SHIFT)

@@ -18,7 +18,7 @@ from pemn_formats.rounding import OUTPUT_DTYPES
 from pemn_formats.values import DISTRIBUTIONS, unit_values
 
 ARRAYS = {"float32": np.float32, "float16": np.float16, "bfloat16": np.uint16}
-SHAPES = [(1,), (7,), (8,), (64, 3), (5, 13), (3, 171), (1, 1025), (129, 1, 3, 3)]
+SHAPES = [(1,), (8,), (5, 13), (3, 171), (57, 1, 3, 3)]
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_every_way_gives_the_bytes_of_the_reference(shape: tuple[int, ...], alph
     count = math.prod(shape)
     explicit = unit_values("normal", 3, 3, 0, 2 * count + 100)
     for source, length, spanned, channel in itertools.product(
-        (*DISTRIBUTIONS, "float32", "float16"), (1, 37, 41, count, 2 * count + 100), (False, True), (False, True)
+        (*DISTRIBUTIONS, "float16"), (37, 41, count, 2 * count + 100), (False, True), (False, True)
     ):
         values = explicit[:length].astype(source) if source.startswith("float") else None
         entries: tuple[ResidualTensor, ...] = ()

@@ -1,0 +1,79 @@
+"""Packed bits to dense words by table: one byte of a mask gives eight weights at once.
+
+A gather of whole rows is bound by the memory that it writes; shifting each bit out takes several passes over as much.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Gather", "all_ones_rows", "pair_rows", "pair_up", "sign_rows", "signed_rows"]
+
+Bits = npt.NDArray[Any]
+
+_BYTES = np.arange(256, dtype=np.uint8)[:, None]
+_IS_SET = np.unpackbits(_BYTES, axis=1, bitorder="little").astype(np.bool_)
+_LOW_NIBBLES = np.uint16(0x0F0F)
+
+
+def all_ones_rows(word: np.dtype[Any]) -> Bits:
+    """Return shape (256, 8) of an unsigned type: every bit of a word set where the byte's bit is, none elsewhere."""
+    return np.where(_IS_SET, np.array(np.iinfo(word).max, word), np.array(0, word))
+
+
+def sign_rows(word: np.dtype[Any], *, where: bool) -> Bits:
+    """Return shape (256, 8): the sign bit of a float of that width where the byte's bit is `where`."""
+    sign = np.array(1 << (8 * word.itemsize - 1), word)
+    return np.where(where == _IS_SET, sign, np.array(0, word))
+
+
+def signed_rows(value: Bits) -> Bits:
+    """Return shape (256, 8): the bits of a float, its sign bit inverted where the byte's bit is set."""
+    return sign_rows(value.dtype, where=True) ^ value
+
+
+def pair_rows(value: Bits) -> Bits:
+    """Return shape (256, 4) for the bytes of `pair_up`: a float where the low nibble's bit is set, else +0.0.
+
+    Its sign bit is inverted where the high nibble's bit is set.
+    """
+    kept, flipped = _BYTES[:, 0] & 0x0F, _BYTES[:, 0] >> 4
+    return all_ones_rows(value.dtype)[kept, :4] & signed_rows(value)[flipped, :4]
+
+
+def pair_up(low: npt.NDArray[np.uint8], high: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Return two bytes for each: the low nibbles of both arrays, then their high nibbles; `low` in the low half."""
+    pairs = high.astype("<u2")
+    shifted = pairs << np.uint16(4)
+    pairs |= shifted
+    pairs &= _LOW_NIBBLES
+    pairs <<= np.uint16(4)
+    spread = low.astype("<u2")
+    np.left_shift(spread, np.uint16(4), out=shifted)
+    spread |= shifted
+    spread &= _LOW_NIBBLES
+    pairs |= spread
+    return pairs.view(np.uint8)
+
+
+class Gather:
+    """Gathers table rows by bytes into an existing array. It keeps its memory of indices; give each thread its own."""
+
+    def __init__(self) -> None:
+        self._index = np.empty(0, dtype=np.intp)
+
+    def __call__(self, table: Bits, rows: npt.NDArray[np.uint8], out: Bits) -> None:
+        """Write table[rows[0]], table[rows[1]], ... to `out`, flat and contiguous; the last row may be cut short."""
+        width = table.shape[1]
+        whole, rest = divmod(out.size, width)
+        if self._index.size < whole:
+            self._index = np.empty(whole, dtype=np.intp)
+        index = self._index[:whole]
+        index[...] = rows[:whole]
+        # Any other mode checks all indices first and then writes through a buffer; bytes are never out of range.
+        np.take(table, index, axis=0, out=out[: whole * width].reshape(whole, width), mode="clip")
+        if rest:
+            out[whole * width :] = table[rows[whole], :rest]

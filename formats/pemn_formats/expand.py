@@ -1,0 +1,137 @@
+"""From packed masks to dense weights at memory speed, straight into arrays that exist already.
+
+The same bytes as `pemn_formats.reconstruct`, which says it plainly; here a byte of a mask becomes eight weights by
+table (`bit_rows`), and what is selected from comes in blocks (`value_blocks`).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pemn_formats.bit_rows import Gather, all_ones_rows, pair_rows, pair_up, sign_rows, signed_rows
+from pemn_formats.bits import popcount
+from pemn_formats.content import Content, MaskedTensor
+from pemn_formats.deposit import deposit
+from pemn_formats.errors import PemnError
+from pemn_formats.value_blocks import BLOCK, ValueBlocks, word_of
+
+__all__ = ["expand_into"]
+
+_JOB = 1 << 20  # weights that one thread takes at a time: fewer, and the calls of the generator cost more than its work
+_DTYPES = {np.dtype(np.float32): "float32", np.dtype(np.float16): "float16", np.dtype(np.uint16): "bfloat16"}
+
+
+def expand_into(
+    content: Content, targets: Iterable[tuple[MaskedTensor, npt.NDArray[Any]]], *, threads: int = 1
+) -> None:
+    """Write the dense weights of masked tensors into arrays, with a few MB of memory for each thread besides.
+
+    An array is C-contiguous, has as many elements as its tensor, and is float32, float16, or uint16 for the bits of
+    bfloat16. Raises `PemnError` for another array.
+    """
+    jobs: deque[tuple[_Expansion, int]] = deque()
+    for tensor, out in targets:
+        expansion = _Expansion(content, tensor, out)
+        jobs.extend((expansion, start) for start in range(0, tensor.numel, _JOB))
+    if threads <= 1 or len(jobs) <= 1:
+        _work(jobs)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        for done in [pool.submit(_work, jobs) for _ in range(min(threads, len(jobs)))]:
+            done.result()
+
+
+def _work(jobs: deque[tuple[_Expansion, int]]) -> None:
+    gather = Gather()
+    with np.errstate(over="ignore"):
+        while True:
+            try:
+                expansion, start = jobs.popleft()
+            except IndexError:
+                return
+            expansion.write(start, gather)
+
+
+class _Expansion:
+    """One masked tensor and the array that it is written to."""
+
+    def __init__(self, content: Content, tensor: MaskedTensor, out: npt.NDArray[Any]) -> None:
+        if out.dtype not in _DTYPES or out.size != tensor.numel or not out.flags.c_contiguous:
+            raise PemnError(
+                f"{tensor.name} needs a contiguous array of {tensor.numel} values in float32, float16 or uint16"
+                f" (bfloat16), found {out.size} of {out.dtype}"
+            )
+        dtype = _DTYPES[out.dtype]
+        self._tensor = tensor
+        self._values = ValueBlocks(content, tensor, dtype)
+        self._word = word_of(dtype)
+        self._out = out.reshape(-1).view(self._word)
+
+    def write(self, start: int, gather: Gather) -> None:
+        """Write the `_JOB` weights from `start`."""
+        stop = min(start + _JOB, self._tensor.numel)
+        signs = self._values.signs(start, stop - start) if self._values.signs_only else None
+        for at in range(start, stop, BLOCK):
+            out = self._out[at : min(at + BLOCK, stop)]
+            mask = self._tensor.planes[0][at // 8 :][: (out.size + 7) // 8]
+            if signs is not None:
+                self._write_signs(out, mask, signs[(at - start) // 8 :][: mask.size], at, gather)
+            else:
+                self._write_values(out, mask, at, gather)
+
+    def _write_signs(
+        self,
+        out: npt.NDArray[Any],
+        mask: npt.NDArray[np.uint8],
+        signs: npt.NDArray[np.uint8],
+        at: int,
+        gather: Gather,
+    ) -> None:
+        """Values of one magnitude: the weight follows from two bits, so no value is ever written down."""
+        if self._tensor.alphabet == "sign":
+            gather(self._table, signs ^ ~mask, out)
+            return
+        if self._tensor.alphabet == "ternary":
+            signs = signs ^ self._negative(mask, at)
+        gather(self._table, pair_up(mask, signs), out)
+
+    def _write_values(self, out: npt.NDArray[Any], mask: npt.NDArray[np.uint8], at: int, gather: Gather) -> None:
+        values = self._values.bits(at, out.size)
+        gather(self._table, mask, out)
+        if self._tensor.alphabet == "sign":
+            np.bitwise_xor(out, values, out=out)
+            return
+        np.bitwise_and(out, values, out=out)
+        if self._tensor.alphabet == "ternary":
+            flips = np.empty_like(out)
+            gather(sign_rows(self._word, where=True), self._negative(mask, at), flips)
+            np.bitwise_xor(out, flips, out=out)
+
+    def _negative(self, mask: npt.NDArray[np.uint8], at: int) -> npt.NDArray[np.uint8]:
+        """Return packed bits, set where the weight is -value: plane 1 spread over the ones of plane 0."""
+        first = self._kept_before[at // BLOCK]
+        return deposit(mask, self._tensor.planes[1][first // 8 :][: mask.size + 1], first % 8)
+
+    @cached_property
+    def _table(self) -> npt.NDArray[Any]:
+        is_sign = self._tensor.alphabet == "sign"
+        if self._values.signs_only:
+            magnitude = self._values.magnitude
+            return signed_rows(magnitude) if is_sign else pair_rows(magnitude)
+        return sign_rows(self._word, where=False) if is_sign else all_ones_rows(self._word)
+
+    @cached_property
+    def _kept_before(self) -> list[int]:
+        """The number of ones of plane 0 before each block."""
+        plane = self._tensor.planes[0]
+        before = [0]
+        for at in range(0, plane.size, BLOCK // 8):
+            before.append(before[-1] + popcount(plane[at : at + BLOCK // 8]))
+        return before
