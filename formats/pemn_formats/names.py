@@ -42,5 +42,6 @@ def check_task_name(name: str) -> str:
         raise FormatError("a task has an empty name")
     if TASK_SEPARATOR in name:
         raise FormatError(f"the task {shown(name)} holds a ':'")
-    check_name(name + TASK_SEPARATOR)
-    return name
+    if (name + TASK_SEPARATOR).startswith(RESERVED_PREFIX):
+        raise FormatError(f"the task name {shown(name)} is reserved")
+    return check_name(name)
