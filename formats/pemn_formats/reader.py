@@ -18,9 +18,11 @@ from pemn_formats.content import Content, MaskedSpec, MaskedTensor, Prototype, R
 from pemn_formats.entries import masked_tensor, residual_tensor, stored_values
 from pemn_formats.errors import FormatError, PemnError
 from pemn_formats.identity import identity
+from pemn_formats.lattice import Lattice
 from pemn_formats.ledger import Ledger, ledger_of
 from pemn_formats.limits import CHUNK_BYTES, DEFAULT_MEMORY_BUDGET
 from pemn_formats.manifest import Manifest, differences, to_json
+from pemn_formats.mask_lattice import mask_lattice
 from pemn_formats.names import shown
 from pemn_formats.prelude import CHUNK_ROW, DIGEST_BYTES, PRELUDE_BYTES, Chunk, Prelude
 from pemn_formats.sections import SECTIONS, sections
@@ -72,6 +74,7 @@ class Reader:
         self._differences = differences(self.manifest)
         self._sections = sections(self.prelude, self.manifest, rows, source)
         self._prototypes, self._masks, self._residual = self._sections
+        self._masks.lattice = self._mask_lattice
         self._masked_at = {
             spec.name: (spec, at) for spec, at in _placed(self.manifest.masked, lambda spec: spec.mask_bytes)
         }
@@ -177,6 +180,11 @@ class Reader:
             out.append(Prototype(each.length, each.source, values))
             at += each.stored_bytes
         return tuple(out)
+
+    def _mask_lattice(self, start: int, length: int) -> Lattice:
+        if self.manifest.delta is not None:
+            return mask_lattice(self.manifest, (), start, length)
+        return mask_lattice(self.manifest, self.prototypes(), start, length)
 
     def verify_payload(self) -> None:
         """Check the SHA-256 over all sections; raise `FormatError` naming the damaged part if it differs."""

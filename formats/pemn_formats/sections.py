@@ -88,7 +88,9 @@ class Section:
     def _decode(self, placed: _Placed) -> bytes:
         stored = self._stored(placed)
         try:
-            raw = CODECS[placed.chunk.codec].decode(stored, placed.raw)
+            codec = CODECS[placed.chunk.codec]
+            lattice = self.lattice(placed.start, placed.raw) if codec.uses_lattice else ()
+            raw = codec.decode(stored, placed.raw, lattice)
         except FormatError as error:
             raise FormatError(f"{self._where(placed)}: {error}") from None
         if self.name == "masks" and popcount(raw) != placed.chunk.ones:

@@ -18,10 +18,12 @@ from pemn_formats.codecs import MASK_CODECS, VALUE_CODECS, Codec, encode_smalles
 from pemn_formats.codecs.zstd import compress
 from pemn_formats.content import DTYPES, Content
 from pemn_formats.errors import FormatError, PemnError
+from pemn_formats.lattice import Lattice
 from pemn_formats.ledger import Ledger
 from pemn_formats.limits import CHUNK_BYTES
 from pemn_formats.manifest import differences, manifest_of, to_json
 from pemn_formats.manifest_reader import parse
+from pemn_formats.mask_lattice import mask_lattice
 from pemn_formats.prelude import CHUNK_ROW, Chunk, Prelude
 from pemn_formats.reader import Reader
 from pemn_formats.residual_rules import check_values
@@ -45,6 +47,7 @@ def write(path: str | os.PathLike[str], content: Content, *, force: bool = False
 def encode(content: Content) -> bytes:
     """Return the bytes of a content. The same content and library versions give the same bytes."""
     manifest_json = _checked_manifest(content)
+    manifest = manifest_of(content)
     prototypes, masks, residual = _streams(content)
     sections, rows = [], []
     for stream, candidates, is_mask in (
@@ -54,16 +57,18 @@ def encode(content: Content) -> bytes:
     ):
         section = bytearray()
         for start in range(0, len(stream), CHUNK_BYTES):
-            chunk, stored = _encode_chunk(stream[start : start + CHUNK_BYTES], candidates, is_mask)
+            raw = stream[start : start + CHUNK_BYTES]
+            lattice = mask_lattice(manifest, content.prototypes, start, len(raw)) if is_mask else ()
+            chunk, stored = _encode_chunk(raw, candidates, lattice, is_mask)
             rows.append(chunk)
             section += stored
         sections.append(bytes(section))
     frame = compress(manifest_json)
-    manifest = frame if len(frame) < len(manifest_json) else manifest_json
+    stored_manifest = frame if len(frame) < len(manifest_json) else manifest_json
     table = b"".join(CHUNK_ROW.pack(row.codec, row.stored, row.ones, row.crc) for row in rows)
     payload = b"".join(sections)
     prelude = Prelude(
-        manifest_stored=len(manifest),
+        manifest_stored=len(stored_manifest),
         manifest_raw=len(manifest_json),
         chunks=len(rows),
         prototype_stored=len(sections[0]),
@@ -73,7 +78,7 @@ def encode(content: Content) -> bytes:
         payload_sha256=hashlib.sha256(payload).digest(),
     )
     prelude = Prelude(**{**vars(prelude), "file_bytes": prelude.header_bytes + len(payload)})
-    return prelude.pack(manifest, table) + manifest + table + payload
+    return prelude.pack(stored_manifest, table) + stored_manifest + table + payload
 
 
 def content_id(content: Content) -> str:
@@ -149,6 +154,6 @@ def _check_finite(content: Content) -> None:
                 raise PemnError(str(error)) from None
 
 
-def _encode_chunk(raw: bytes, candidates: tuple[Codec, ...], is_mask: bool) -> tuple[Chunk, bytes]:
-    codec, stored = encode_smallest(raw, candidates)
+def _encode_chunk(raw: bytes, candidates: tuple[Codec, ...], lattice: Lattice, is_mask: bool) -> tuple[Chunk, bytes]:
+    codec, stored = encode_smallest(raw, candidates, lattice)
     return Chunk(codec.id, len(stored), popcount(raw) if is_mask else 0, zlib.crc32(stored)), stored

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,10 @@ from pemn_formats.bits import pack, popcount
 from pemn_formats.bundle import in_task, parts
 from pemn_formats.codecs import CODECS
 from pemn_formats.content import Content
+from pemn_formats.manifest import manifest_of
+from pemn_formats.mask_lattice import mask_lattice
 from pemn_formats.reader import Reader, read
-from pemn_formats.reconstruct import state
+from pemn_formats.reconstruct import base, state
 from pemn_formats.rounding import OUTPUT_DTYPES
 from pemn_formats.writer import encode
 
@@ -34,20 +37,31 @@ EXPECTED = GOLDEN / "expected.json"
 def with_codec(name: str) -> bytes:
     """A file whose only mask chunk is written by one codec, whether that is the smallest or not."""
     (codec,) = (codec for codec in CODECS if codec.name == name)
-    for density in (0.1, 0.9, 0.0, 0.5):
-        bits = random_bits(2048, density, 14)
-        raw = pack(bits).tobytes()
-        stored = codec.encode(raw)
+    masks = [one_tensor(2048, bits=random_bits(2048, density, 14)) for density in (0.1, 0.9, 0.0, 0.5)]
+    for content in (*masks, smooth_kernels()):
+        raw = content.masked[0].planes[0].tobytes()
+        lattice = mask_lattice(manifest_of(content), content.prototypes, 0, len(raw))
+        stored = codec.encode(raw, lattice)
         if stored is not None and len(stored) <= len(raw):
-            forge = Forge.of(encode(one_tensor(2048, bits=bits)))
+            forge = Forge.of(encode(content))
             forge.sections[1] = [Piece(codec.id, popcount(raw), stored)]
             return forge.build()
     raise ValueError(f"no sample suits the codec {name}")
 
 
+def smooth_kernels() -> Content:
+    """Kernels as learning makes them: most weights that are kept have the sign of their neighbours."""
+    content = one_tensor(16 * 16 * 9, bits=random_bits(16 * 16 * 9, 0.5, 15))
+    tensor = replace(content.masked[0], shape=(16, 16, 3, 3))
+    side = np.repeat(2.0 * random_bits(16 * 16, 0.5, 16) - 1.0, 9)
+    agrees = base(replace(content, masked=(tensor,)), tensor) == side
+    bits = np.where(random_bits(16 * 16 * 9, 0.1, 17) == 1, ~agrees, agrees)
+    return replace(content, masked=(replace(tensor, planes=(pack(bits),)),))
+
+
 def golden_bytes() -> dict[str, bytes]:
     """Every golden file by its name, as today's code writes it."""
-    files = {name: encode(build()) for name, build in SAMPLES.items()}
+    files = {build.__name__: encode(build()) for build in (*SAMPLES.values(), smooth_kernels)}
     return files | {f"codec_{codec.name.replace('-', '_')}": with_codec(codec.name) for codec in CODECS}
 
 

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from pemn_formats.codecs.zstd import compress, decompress
 from pemn_formats.errors import FormatError
+from pemn_formats.lattice import Lattice
 
 __all__ = ["Gap", "GapInverted"]
 
@@ -26,8 +27,9 @@ class Gap:
 
     id = 3
     name = "gap"
+    uses_lattice = False
 
-    def encode(self, raw: bytes) -> bytes | None:
+    def encode(self, raw: bytes, lattice: Lattice = ()) -> bytes | None:
         """Return the coded runs, or None where the chunk is too dense to gain."""
         ones = np.flatnonzero(np.unpackbits(np.frombuffer(raw, np.uint8), bitorder="little"))
         if not ones.size or ones.size > _DENSEST * 8 * len(raw):
@@ -38,7 +40,7 @@ class Gap:
         coded[np.cumsum(escapes + 1) - 1] = runs % _ESCAPE
         return _HEAD.pack(coded.size) + compress(coded.tobytes())
 
-    def decode(self, stored: bytes, raw_length: int) -> bytes:
+    def decode(self, stored: bytes, raw_length: int, lattice: Lattice = ()) -> bytes:
         """Return the chunk with a one after each run."""
         ones = _positions(stored, raw_length * 8)
         bits = np.zeros(raw_length * 8, dtype=np.uint8)
@@ -51,12 +53,13 @@ class GapInverted:
 
     id = 4
     name = "gap-inverted"
+    uses_lattice = False
 
-    def encode(self, raw: bytes) -> bytes | None:
+    def encode(self, raw: bytes, lattice: Lattice = ()) -> bytes | None:
         """Return the coded runs of ones."""
         return Gap().encode(_invert(raw))
 
-    def decode(self, stored: bytes, raw_length: int) -> bytes:
+    def decode(self, stored: bytes, raw_length: int, lattice: Lattice = ()) -> bytes:
         """Return the chunk with a zero after each run."""
         return _invert(Gap().decode(stored, raw_length))
 

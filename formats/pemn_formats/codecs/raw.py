@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pemn_formats.errors import FormatError
+from pemn_formats.lattice import Lattice
 
 __all__ = ["Raw"]
 
@@ -12,12 +13,13 @@ class Raw:
 
     id = 0
     name = "raw"
+    uses_lattice = False
 
-    def encode(self, raw: bytes) -> bytes | None:
+    def encode(self, raw: bytes, lattice: Lattice = ()) -> bytes | None:
         """Return the chunk."""
         return raw
 
-    def decode(self, stored: bytes, raw_length: int) -> bytes:
+    def decode(self, stored: bytes, raw_length: int, lattice: Lattice = ()) -> bytes:
         """Return the chunk after checking its length."""
         if len(stored) != raw_length:
             raise FormatError(f"a raw chunk holds {len(stored)} bytes, expected {raw_length}")

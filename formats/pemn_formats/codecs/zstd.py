@@ -5,6 +5,7 @@ from __future__ import annotations
 import zstandard
 
 from pemn_formats.errors import FormatError
+from pemn_formats.lattice import Lattice
 
 __all__ = ["Zstd", "compress", "decompress"]
 
@@ -38,11 +39,12 @@ class Zstd:
 
     id = 2
     name = "zstd"
+    uses_lattice = False
 
-    def encode(self, raw: bytes) -> bytes | None:
+    def encode(self, raw: bytes, lattice: Lattice = ()) -> bytes | None:
         """Return the frame."""
         return compress(raw) if raw else None
 
-    def decode(self, stored: bytes, raw_length: int) -> bytes:
+    def decode(self, stored: bytes, raw_length: int, lattice: Lattice = ()) -> bytes:
         """Return the frame's content."""
         return decompress(stored, raw_length)

@@ -9,7 +9,22 @@ from samples import random_bits
 from pemn_formats.bits import pack
 from pemn_formats.codecs import CODECS, MASK_CODECS, VALUE_CODECS, Codec, codec, encode_smallest
 from pemn_formats.errors import FormatError
+from pemn_formats.lattice import Flat, Lattice
 from pemn_formats.limits import CHUNK_BYTES
+
+
+def lattice_of(raw_length: int) -> Lattice:
+    """What is known of a chunk that is one tensor without kernels."""
+    return (Flat(0, 8 * raw_length),)
+
+
+def encode(each: Codec, raw: bytes) -> bytes | None:
+    return each.encode(raw, lattice_of(len(raw)))
+
+
+def decode(each: Codec, stored: bytes, raw_length: int) -> bytes:
+    return each.decode(stored, raw_length, lattice_of(raw_length))
+
 
 every_codec = pytest.mark.parametrize("each", CODECS, ids=lambda each: each.name)
 chunks = (
@@ -39,19 +54,19 @@ def test_an_unknown_id_is_refused(bad: int) -> None:
 @every_codec
 @given(chunks)
 def test_what_is_encoded_decodes_again(each: Codec, raw: bytes) -> None:
-    stored = each.encode(raw)
-    assert stored == each.encode(raw)
+    stored = encode(each, raw)
+    assert stored == encode(each, raw)
     if stored is not None:
-        assert each.decode(stored, len(raw)) == raw
+        assert decode(each, stored, len(raw)) == raw
 
 
 @every_codec
-@pytest.mark.parametrize("density", [0.0, 0.003, 0.03, 0.1, 0.3, 0.5, 0.9, 0.997, 1.0])
+@pytest.mark.parametrize("density", [0.003, 0.1, 0.5, 0.997, 1.0])
 def test_a_whole_chunk_comes_back(each: Codec, density: float) -> None:
     raw = pack(random_bits(8 * CHUNK_BYTES, density, 3)).tobytes()
-    stored = each.encode(raw)
+    stored = encode(each, raw)
     if stored is not None:
-        assert each.decode(stored, len(raw)) == raw
+        assert decode(each, stored, len(raw)) == raw
 
 
 @every_codec
@@ -65,7 +80,7 @@ def test_any_stored_bytes_give_the_raw_length_or_a_format_error(each: Codec, sto
 def test_damaged_stored_bytes_give_the_raw_length_or_a_format_error(
     each: Codec, raw: bytes, data: st.DataObject
 ) -> None:
-    stored = each.encode(raw)
+    stored = encode(each, raw)
     if not stored:
         return
     at = data.draw(st.integers(0, len(stored) - 1))
@@ -85,17 +100,17 @@ def test_damaged_stored_bytes_give_the_raw_length_or_a_format_error(
 def test_decoding_is_strict_about_the_length_of_what_it_stores(each: Codec) -> None:
     for density in (0.02, 0.98, 0.0):
         raw = pack(random_bits(1024, density, 4)).tobytes()
-        stored = each.encode(raw)
+        stored = encode(each, raw)
         if stored is None:
             continue
         for changed in (stored[:-1], stored + b"\0", b""):
             with pytest.raises(FormatError):
-                each.decode(changed, len(raw))
+                decode(each, changed, len(raw))
 
 
 def check_hostile(each: Codec, stored: bytes, raw_length: int) -> None:
     try:
-        found = each.decode(stored, raw_length)
+        found = decode(each, stored, raw_length)
     except FormatError as error:
         assert str(error).isprintable()  # noqa: PT017
     else:
@@ -105,12 +120,14 @@ def check_hostile(each: Codec, stored: bytes, raw_length: int) -> None:
 
 @given(chunks)
 def test_the_smallest_is_chosen_and_of_equals_the_lowest_id(raw: bytes) -> None:
+    """But a codec that decodes slowly has to save its share."""
     for candidates in (MASK_CODECS, VALUE_CODECS):
-        chosen, stored = encode_smallest(raw, candidates)
-        lengths = [(len(each), one.id) for one in candidates if (each := one.encode(raw)) is not None]
-        assert (len(stored), chosen.id) == min(lengths)
+        chosen, stored = encode_smallest(raw, candidates, lattice_of(len(raw)))
+        lengths = [(len(each), one.id) for one in candidates if (each := encode(one, raw)) is not None]
+        least = min(lengths)
+        assert (len(stored), chosen.id) == least or (len(stored) <= 1.02 * least[0] and CODECS[least[1]].uses_lattice)
         assert len(stored) <= len(raw)
-        assert chosen.decode(stored, len(raw)) == raw
+        assert decode(chosen, stored, len(raw)) == raw
 
 
 @pytest.mark.parametrize("density", [0.003, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.9, 0.99])
@@ -119,5 +136,5 @@ def test_masks_of_a_million_weights_come_close_to_shannon(density: float) -> Non
     ones = int(bits.sum())
     p = np.array([ones, bits.size - ones]) / bits.size
     bound = bits.size * float(-(p * np.log2(p)).sum()) / 8
-    _, stored = encode_smallest(pack(bits).tobytes(), MASK_CODECS)
+    _, stored = encode_smallest(pack(bits).tobytes(), MASK_CODECS, (Flat(0, bits.size),))
     assert len(stored) <= 1.016 * bound

@@ -1,0 +1,135 @@
+"""`context`: each bit coded with a probability learned from its neighbours in the kernel.
+
+The weights of a learned convolution kernel tend to have the sign of the weights beside them. A bit is predicted from
+the signs of up to six neighbours that are already known, relative to the sign of its own value. Bits without neighbours
+are coded with the density met so far.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from pemn_formats.codecs.rans import PRECISION, Decoder, encode
+from pemn_formats.lattice import Flat, Lattice, Windows
+
+__all__ = ["NEIGHBOURS", "Context", "lanes"]
+
+# (rows down, columns right) of the neighbours, the most telling first.
+NEIGHBOURS = ((0, -1), (-1, 0), (-1, -1), (-1, 1), (0, -2), (-2, 0))
+_CONTEXTS = 3 ** len(NEIGHBOURS)
+_FLAT = _CONTEXTS
+_FORGET = 1 << 14
+_BLOCK = 1 << 10
+
+
+def lanes(bits: int) -> int:
+    """Return how many coders run side by side for so many bits: a power of two from 4 to 512, about bits / 8,192.
+
+    Each costs 4 bytes, and too few of them time: a step of numpy takes as long for one lane as for a hundred.
+    """
+    return 1 << min(max((bits >> 13).bit_length() - 1, 2), 9)
+
+
+class Context:
+    """Adaptive binary coding in integer arithmetic; `NEIGHBOURS` and the counts are all its model."""
+
+    id = 5
+    name = "context"
+    uses_lattice = True
+
+    def encode(self, raw: bytes, lattice: Lattice = ()) -> bytes | None:
+        """Return the coded bits, or None where nothing is known of their places."""
+        if not lattice:
+            return None
+        bits = np.unpackbits(np.frombuffer(raw, np.uint8), bitorder="little")
+        width = lanes(sum(part.count for part in lattice))
+        model = _Model()
+        blocks = []
+        for places, context in _blocks(bits, lattice):
+            chance, found = model.chances(context), bits[places]
+            model.learn(context, found)
+            blocks.append((found, chance))
+        return encode(blocks, width)
+
+    def decode(self, stored: bytes, raw_length: int, lattice: Lattice = ()) -> bytes:
+        """Return the bits, zero wherever the lattice has none."""
+        bits = np.zeros(8 * raw_length, dtype=np.uint8)
+        width = lanes(sum(part.count for part in lattice))
+        model, decoder = _Model(), Decoder(stored, width)
+        for places, context in _blocks(bits, lattice):
+            found = decoder.block(model.chances(context))
+            model.learn(context, found)
+            bits[places] = found
+        decoder.finish()
+        return np.packbits(bits, bitorder="little").tobytes()
+
+
+class _Model:
+    """How often each context met a zero and a one: integers, so that every machine predicts the same."""
+
+    def __init__(self) -> None:
+        self._counts = np.ones((_CONTEXTS + 1, 2), dtype=np.int64)
+
+    def chances(self, context: npt.NDArray[np.int64]) -> npt.NDArray[np.uint32]:
+        """Return the probability of a one in each context, in units of 2^-12."""
+        counts = self._counts
+        chance = (counts[:, 1] << PRECISION) // counts.sum(axis=1)
+        bounded: npt.NDArray[np.uint32] = np.clip(chance, 1, (1 << PRECISION) - 1).astype(np.uint32)[context]
+        return bounded
+
+    def learn(self, context: npt.NDArray[np.int64], bits: npt.NDArray[np.uint8]) -> None:
+        """Count the bits of a block, each as 2; a context with more than 2^14 in all is halved, rounding up."""
+        met = np.bincount(2 * context + bits, minlength=2 * _CONTEXTS + 2)
+        self._counts += 2 * met.reshape(-1, 2)
+        full = self._counts.sum(axis=1) > _FORGET
+        if full.any():
+            self._counts[full] = (self._counts[full] + 1) >> 1
+
+
+def _blocks(
+    bits: npt.NDArray[np.uint8], lattice: Lattice
+) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+    """Yield places and contexts of at most 1,024 bits at a time; the bits of earlier places are read in between."""
+    for together in _runs(lattice):
+        for places, context in _flat(together) if isinstance(together, list) else _windows(bits, together):
+            for at in range(0, places.size, _BLOCK):
+                yield places[at : at + _BLOCK], context[at : at + _BLOCK]
+
+
+def _runs(lattice: Lattice) -> Iterator[list[Flat] | Windows]:
+    """Parts without neighbours that follow each other go together: many small ones would make many small blocks."""
+    for is_flat, parts in itertools.groupby(lattice, lambda part: isinstance(part, Flat)):
+        if is_flat:
+            yield [part for part in parts if isinstance(part, Flat)]
+        else:
+            yield from (part for part in parts if isinstance(part, Windows))
+
+
+def _flat(parts: list[Flat]) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+    places = np.concatenate([np.arange(part.start, part.start + part.count) for part in parts])
+    yield places, np.full(places.size, _FLAT)
+
+
+def _windows(
+    bits: npt.NDArray[np.uint8], part: Windows
+) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+    """One place of all kernels at a time, so that every neighbour is known when it is asked for."""
+    shape = (part.rows, part.height, part.width)
+    places = np.arange(part.start, part.start + part.count).reshape(shape)
+    signs = part.signs().reshape(shape)
+    weights = np.zeros(shape, dtype=np.int8)
+    for row in range(part.height):
+        for column in range(part.width):
+            context = np.zeros(part.rows, dtype=np.int64)
+            for down, right in NEIGHBOURS:
+                context *= 3
+                if row + down >= 0 and 0 <= column + right < part.width:
+                    context += weights[:, row + down, column + right] * signs[:, row, column]
+                context += 1
+            yield places[:, row, column], context
+            known = bits[places[:, row, column]].view(np.int8)
+            weights[:, row, column] = (2 * known - 1 if part.negates else known) * signs[:, row, column]

@@ -1,0 +1,45 @@
+"""Where the bits of a mask chunk stand in their tensors: what a coder knows before it reads the first bit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Flat", "Lattice", "Signs", "Windows"]
+
+Signs = Callable[[], npt.NDArray[np.int8]]
+
+
+@dataclass(frozen=True)
+class Flat:
+    """Bits `start` to `start + count` of a chunk, without neighbours."""
+
+    start: int
+    count: int
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Bits from `start` on: `rows` kernels of `height` x `width` weights each, row by row.
+
+    `signs` gives 1 or -1 for each of them, that of the value which a set bit keeps: int8 of shape (count,).
+    `negates` says that a bit which is not set negates the value (`sign`) instead of hiding it (`keep`).
+    """
+
+    start: int
+    rows: int
+    height: int
+    width: int
+    negates: bool
+    signs: Signs
+
+    @property
+    def count(self) -> int:
+        """Number of bits."""
+        return self.rows * self.height * self.width
+
+
+Lattice = tuple[Flat | Windows, ...]
