@@ -9,15 +9,14 @@ from typing import TypeVar
 import torch
 from torch import nn
 
+from pemn_compress.filling import fill_state_, state_shapes
 from pemn_compress.loading import check_fit
-from pemn_compress.rebuild import reconstruct
 from pemn_compress.saving import to_content
 from pemn_formats.bundle import join, select_task
 from pemn_formats.content import Content
 from pemn_formats.ledger import Ledger
 from pemn_formats.limits import DEFAULT_MEMORY_BUDGET
 from pemn_formats.reader import read, read_model
-from pemn_formats.reconstruct import residual_state
 from pemn_formats.source import Readable
 from pemn_formats.writer import write
 
@@ -65,23 +64,6 @@ def load_task_(
         content = select_task(bundle, task)
     else:
         content = read_model(bundle, task=task, memory_budget=memory_budget)
-    residual = residual_state(content)
-    shapes = {tensor.name: tensor.shape for tensor in content.masked}
-    shapes |= {name: values.shape for name, values in residual.items()}
-    shapes |= {alias: shapes[target] for alias, target in content.aliases.items()}
-    check_fit(model, content, shapes)
-    held = {name.replace("_orig_mod.", ""): value for name, value in model.state_dict().items()}
-    by_target: dict[str, list[str]] = {name: [name] for name in shapes if name not in content.aliases}
-    for alias, target in content.aliases.items():
-        by_target[target].append(alias)
-    for tensor in content.masked:
-        # float64 parameters take the float32 weights, which are exact in them.
-        place = held[tensor.name]
-        dtype = place.dtype if place.dtype in (torch.float16, torch.bfloat16) else torch.float32
-        weights = reconstruct(content, tensor, place.device, dtype)
-        for name in by_target[tensor.name]:
-            held[name].copy_(weights)
-    for entry, values in residual.items():
-        for name in by_target[entry]:
-            held[name].copy_(torch.from_numpy(values.copy()))
+    check_fit(model, content, state_shapes(content))
+    fill_state_({name.replace("_orig_mod.", ""): value for name, value in model.state_dict().items()}, content)
     return model

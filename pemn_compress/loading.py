@@ -11,8 +11,9 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import parametrize
 
+from pemn_compress.filling import fill_state_, fill_weights_, state_shapes
 from pemn_compress.models import Architecture, build
-from pemn_compress.rebuild import reconstruct_many
+from pemn_compress.rebuild import check_dtype, reconstruct_many
 from pemn_formats.bundle import select_task
 from pemn_formats.content import Content
 from pemn_formats.errors import FormatError, PemnError
@@ -75,12 +76,21 @@ def load_model(
 
 
 def rebuild_state(
-    content: Content, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+    content: Content,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    threads: int | None = None,
 ) -> dict[str, torch.Tensor]:
     """Return the dense state dict of a decoded content; as `load_file`."""
+    check_dtype(dtype)
     content = select_task(content)
-    rebuilt = reconstruct_many(content, content.masked, device, dtype)
-    state = {tensor.name: weight for tensor, weight in zip(content.masked, rebuilt, strict=True)}
+    if torch.device(device).type == "cpu":
+        state = {tensor.name: torch.empty(tensor.shape, dtype=dtype) for tensor in content.masked}
+        fill_weights_(content, [(tensor, state[tensor.name]) for tensor in content.masked], threads=threads)
+    else:
+        rebuilt = reconstruct_many(content, content.masked, device, dtype)
+        state = {tensor.name: weight for tensor, weight in zip(content.masked, rebuilt, strict=True)}
     for name, values in residual_state(content).items():
         # Decoded arrays are views of the file's bytes; the copy also makes them aligned and writable.
         tensor = torch.from_numpy(np.array(values)).to(device)
@@ -96,37 +106,41 @@ def rebuild_model(
     into: nn.Module | None = None,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
+    threads: int | None = None,
 ) -> nn.Module:
     """Return the plain model of a decoded content; as `load_model`."""
     content = select_task(content)
     model = _registered(content) if into is None else into
-    state = rebuild_state(content, device=device, dtype=dtype)
-    return fill_model(model, content, state, device=device, dtype=dtype)
+    return fill_model(model, content, device=device, dtype=dtype, threads=threads)
 
 
 def fill_model(
     model: Model,
     content: Content,
-    state: Mapping[str, torch.Tensor],
     *,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
+    threads: int | None = None,
 ) -> Model:
-    """Put a rebuilt state into a plain model, in evaluation mode, and return it.
+    """Put the weights of a decoded content into a plain model, in evaluation mode, and return it.
 
-    Every name, shape and BatchNorm eps is compared first.
-
-    A model on the meta device takes the tensors as they are; another one is moved to `device` and `dtype`, and copied
-    into. Raises `PemnError` for a model that is masked, `FormatError` where it is not the file's, naming the first
-    difference.
+    Every name, shape and BatchNorm eps is compared first. A model on the meta device takes new tensors; another one is
+    moved to `device` and `dtype`, and its parameters and buffers are written over where they lie. Raises `PemnError`
+    for a model that is masked, `FormatError` where it is not the file's, naming the first difference.
     """
-    check_fit(model, content, {name: tuple(value.shape) for name, value in state.items()})
+    check_dtype(dtype)
+    check_fit(model, content, state_shapes(content))
     on_meta = any(value.is_meta for value in model.state_dict().values())
-    if on_meta:
-        model.load_state_dict(state, strict=True, assign=True)
-    else:
+    if not on_meta:
         model.to(device=device, dtype=dtype)
-        model.load_state_dict(state, strict=True)
+    held = _held(model)
+    if on_meta or held.keys() != model.state_dict().keys():
+        # Modules that make up state-dict entries of their own know how to take them back.
+        state = rebuild_state(content, device=device, dtype=dtype, threads=threads)
+        model.load_state_dict(state, strict=True, assign=on_meta)
+    else:
+        plain = {name.replace("_orig_mod.", ""): value for name, value in held.items()}
+        fill_state_(plain, content, threads=threads)
     return model.eval()
 
 
@@ -145,6 +159,13 @@ def checked_device(device: torch.device | str) -> torch.device:
                 f"device {found} was asked for, but there are {count} CUDA devices (cuda:0 to cuda:{count - 1})"
             )
     return found
+
+
+def _held(model: nn.Module) -> dict[str, torch.Tensor]:
+    """The parameters and buffers themselves, by the names that they have in a state dict."""
+    held: dict[str, torch.Tensor] = dict(model.named_parameters(remove_duplicate=False))
+    stored = model.state_dict()
+    return held | {name: value for name, value in model.named_buffers(remove_duplicate=False) if name in stored}
 
 
 def _registered(content: Content) -> nn.Module:

@@ -16,9 +16,15 @@ from pemn_formats.errors import PemnError
 from pemn_formats.fills import PERMUTATION_STREAM
 from pemn_formats.reconstruct import prototype_values, scale_of
 
-__all__ = ["base", "codes", "reconstruct", "reconstruct_many", "unpack_bits"]
+__all__ = ["base", "check_dtype", "codes", "reconstruct", "reconstruct_many", "unpack_bits"]
 
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+
+
+def check_dtype(dtype: torch.dtype) -> None:
+    """Raise `PemnError` for a dtype that weights are not rebuilt in."""
+    if dtype not in _DTYPES:
+        raise PemnError(f"weights are rebuilt as {', '.join(map(str, _DTYPES))}, found {dtype}")
 
 
 def unpack_bits(packed: torch.Tensor, count: int) -> torch.Tensor:
@@ -70,8 +76,7 @@ def reconstruct_many(
     dtype: torch.dtype = torch.float32,
 ) -> list[torch.Tensor]:
     """Return the dense weights of masked tensors; as `reconstruct`, in one launch where kernels serve the device."""
-    if dtype not in _DTYPES:
-        raise PemnError(f"weights are rebuilt as {', '.join(map(str, _DTYPES))}, found {dtype}")
+    check_dtype(dtype)
     if not usable(device):
         return [_with_torch(content, tensor, device, dtype) for tensor in tensors]
     from pemn_compress.kernels import reconstruct as kernels
