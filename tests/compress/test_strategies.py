@@ -1,4 +1,4 @@
-"""Strategies against METHOD's table, transcribed with plain python lists."""
+"""Strategies against the paper's table, transcribed with plain python lists."""
 
 from __future__ import annotations
 

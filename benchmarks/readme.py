@@ -1,0 +1,204 @@
+"""Put the numbers of `results/` into the README, between the markers that name them.
+
+    python -m benchmarks.readme [--check]
+
+Each region `<!-- results:NAME -->` is written from its JSON file alone. With `--check` nothing is written, and the exit
+code is 1 if a region is out of date.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.record import RESULTS
+
+__all__ = ["README", "REGIONS", "updated"]
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+def updated(text: str, results: Path = RESULTS) -> str:
+    """Return the README's text with every region written anew; a region without its file says what is missing."""
+
+    def region(match: re.Match[str]) -> str:
+        name = match["name"]
+        source, render = REGIONS[name]
+        path = results / f"{source}.json"
+        body = (
+            render(json.loads(path.read_text())) if path.is_file() else f"(not measured yet: `results/{source}.json`)"
+        )
+        return f"<!-- results:{name} -->\n{body}\n<!-- /results:{name} -->"
+
+    pattern = r"<!-- results:(?P<name>\w+) -->\n.*?<!-- /results:(?P=name) -->"
+    return re.sub(pattern, region, text, flags=re.DOTALL)
+
+
+def headline(results: Mapping[str, Any]) -> str:
+    """The number that the README opens with."""
+    total = results["summary"]
+    loaded, dense = total["accuracy_loaded"], total["dense_accuracy"]
+    return (
+        f"On the embedded digits, a network that takes {_bytes(total['dense_bytes']['mean'])} as dense float32 reaches"
+        f" **{loaded['mean']:.1f} % ± {loaded['sd']:.1f} test accuracy from a file of"
+        f" {_bytes(total['file_bytes']['mean'])}** ({total['ratio_float32']['mean']:.1f} times smaller);"
+        f" with ordinary weights and the same recipe it reaches {dense['mean']:.1f} % ± {dense['sd']:.1f}"
+        f" ({len(results['runs'])} seeds, {_where(results)}; `python -m benchmarks.digits_seeds`)."
+    )
+
+
+def digits(results: Mapping[str, Any]) -> str:
+    """The digits over seeds, least and greatest too."""
+    total = results["summary"]
+    rows = [
+        (name, *(f"{total[key][figure]:{form}}" for figure in ("mean", "sd", "min", "max")))
+        for name, key, form in (
+            ("masked, trained, test accuracy %", "accuracy_trained", ".2f"),
+            ("masked, loaded from the file, %", "accuracy_loaded", ".2f"),
+            ("the file, bytes", "file_bytes", ",.0f"),
+            ("dense, test accuracy %", "dense_accuracy", ".2f"),
+        )
+    ]
+    title = f"Embedded digits, {len(results['runs'])} seeds (`python -m benchmarks.digits_seeds`, {_where(results)}):"
+    return f"{title}\n\n{_table(('', 'mean', 'sd', 'least', 'greatest'), rows)}"
+
+
+def storage(results: Mapping[str, Any]) -> str:
+    """Every net with a seed beside its dense checkpoints, and RP with its vector."""
+    rows = []
+    for net in results["nets"]:
+        seeded = _file(net, "rp 1e-3 copy", "seed")
+        vector = _file(net, "rp 1e-3 copy", "vector")
+        rows.append(
+            (
+                net["net"],
+                f"{net['masked_weights']:,}",
+                _bytes(net["dense_bytes"]["safetensors float32"]),
+                _bytes(seeded["bytes"]),
+                f"{seeded['ratio']['safetensors float32']:.1f}x",
+                f"{seeded['ratio']['safetensors float16']:.1f}x",
+                f"{vector['ratio']['safetensors float32']:.1f}x",
+                f"{vector['paper_ratio']:.1f}x",
+            )
+        )
+    header = (
+        "net",
+        "masked weights",
+        "safetensors float32",
+        "`.pemn`, seed",
+        "smaller than float32",
+        "than float16",
+        "with the RP 1e-3 vector inside",
+        "the paper's count",
+    )
+    return (
+        "Whole files, every byte counted, with masks that no coder can shrink, against dense checkpoints of the same"
+        " net (`python -m benchmarks.storage_ratio`, which has every strategy and rival):"
+        f"\n\n{_table(header, rows)}\n\n"
+        "The paper counts float values and one bit a masked weight, and leaves out BatchNorm, biases and headers."
+    )
+
+
+def masks(results: Mapping[str, Any]) -> str:
+    """What coding saves on masks that were really learned."""
+    rows = [
+        (each["name"], f"{each['weights']:,}", f"{each['chosen']['bits_per_weight']:.3f}", each["chosen"]["codec"])
+        for each in results["learned"]
+    ]
+    return (
+        "Masks that were really learned can be smaller: neighbours in a convolution kernel tend to agree, and the coder"
+        f" uses it (`python -m benchmarks.mask_codecs`):\n\n"
+        f"{_table(('learned masks', 'weights', 'bits a weight', 'codec'), rows)}"
+    )
+
+
+def short_training(results: Mapping[str, Any]) -> str:
+    """Accuracy of the paper's strategies, our default and a dense net under one short budget."""
+    rows = [
+        (
+            row["row"],
+            f"{row['test_accuracy_mean']:.1f} ({row['test_accuracy_min']:.1f} to {row['test_accuracy_max']:.1f})",
+            "" if row["after_float16_mean"] is None else f"{row['after_float16_mean']:.1f}",
+            "" if row["after_lossless_mean"] is None else f"{row['after_lossless_mean']:.1f}",
+            _bytes(row["file_bytes"]),
+            f"{row['ratio']:.1f}x",
+        )
+        for row in results["summary"]
+    ]
+    data, budget = results["data"], results["budget"]
+    net = " ".join([budget["model"], *(f"{name} {value}" for name, value in budget["model_args"].items())])
+    header = ("masks", "test accuracy %, trained", "from the file", "from a lossless file", "file", "smaller by")
+    return (
+        f"A short run on real images: {data['description'] or data['kind']}, {data['train']:,} training images, {net},"
+        f" {budget['epochs']} epochs, {results['summary'][0]['seeds']} seeds on a CPU. Trust the order, not the"
+        f" distance to longer runs (`python -m benchmarks.short_training`):\n\n{_table(header, rows)}"
+    )
+
+
+def load_time(results: Mapping[str, Any]) -> str:
+    """Placeholder order: filled from the cases that the file holds."""
+    rows = [
+        (case["name"], case["cache"], *(f"{case['ratio'][rival]:.2f}" for rival in results["rivals"]))
+        for case in results["readme"]
+    ]
+    header = ("file", "page cache", *(f"time over {rival}" for rival in results["rivals"]))
+    return (
+        f"From a file to dense float32 tensors ({_where(results)}; `python -m benchmarks.load_time`), medians of"
+        f" interleaved runs:\n\n{_table(header, rows)}"
+    )
+
+
+REGIONS: Mapping[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {
+    "headline": ("digits_seeds", headline),
+    "digits": ("digits_seeds", digits),
+    "storage": ("storage_ratio", storage),
+    "masks": ("mask_codecs", masks),
+    "short_training": ("short_training", short_training),
+    "load_time": ("load_time", load_time),
+}
+
+
+def _file(net: Mapping[str, Any], strategy: str, store: str) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = next(
+        each
+        for each in net["files"]
+        if (each["strategy"], each["store"], each["residual_dtype"]) == (strategy, store, "float16")
+    )
+    return found
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _bytes(count: float) -> str:
+    return f"{count:,.0f} B"
+
+
+def _where(results: Mapping[str, Any]) -> str:
+    environment = results["environment"]
+    hardware = environment["hardware"]
+    device = hardware["gpu"] or f"{hardware['cores']}-core CPU"
+    return f"{device}, torch {environment['versions']['torch'].partition('+')[0]}"
+
+
+def main() -> None:
+    """Rewrite the README, or check it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if something would change")
+    check = parser.parse_args().check
+    text = README.read_text()
+    new = updated(text)
+    if check:
+        sys.exit(int(new != text))
+    README.write_text(new)
+
+
+if __name__ == "__main__":
+    main()

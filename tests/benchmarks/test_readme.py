@@ -1,0 +1,38 @@
+"""The README's numbers are those of the results, and what it promises exists."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+def test_numbers_come_from_the_results() -> None:
+    from benchmarks.readme import updated
+
+    assert updated(README.read_text()) == README.read_text(), "run: python -m benchmarks.readme"
+
+
+def test_linked_files_exist() -> None:
+    links = re.findall(r"\]\((?!https?://)([^)#]+)\)", README.read_text())
+    assert links
+    assert [link for link in links if not (README.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("target", ["demo", "test"])
+def test_make_targets_exist(target: str) -> None:
+    makefile = (README.parent / "Makefile").read_text()
+    assert re.search(rf"^{target}:", makefile, re.MULTILINE)
+
+
+def test_training_options_of_the_table_exist() -> None:
+    """The table that maps the reference's options names options that `train` has."""
+    from pemn_cli.commands.train import command
+
+    known = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
+    here = [line.split("|")[2] for line in README.read_text().splitlines() if line.startswith("| ") and "`--" in line]
+    named = {option for cell in here for option in re.findall(r"--[a-z][a-z-]+", cell)}
+    assert named - known == set()
