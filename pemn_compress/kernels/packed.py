@@ -21,7 +21,7 @@ _VECTORS = 2  # up to so many rows each is multiplied as a vector
 def supports(rows: torch.Tensor, source: str, length: int) -> bool:
     """Say whether the kernels take a product: values of +1 and -1, rows of whole words or generator blocks."""
     columns = rows.shape[1]
-    fits = 0 < columns < _LIMIT and 0 < rows.shape[0] < _LIMIT and length < _LIMIT * 128
+    fits = 0 < columns < _LIMIT and 0 < rows.shape[0] < _LIMIT and (source != "bits" or length < _LIMIT)
     return source in _BLOCK and columns % _BLOCK[source] == 0 and rows.dtype in _DTYPES and fits
 
 
@@ -57,16 +57,19 @@ def multiply(
     with on_device:
         if batch <= _VECTORS:
             grid = (triton.cdiv(outputs, 8), batch)
-            _vector_kernel[grid](*operands, **settings, OUTS=8, PART=512, num_warps=4)
+            _vector_kernel[grid](*operands, **settings, OUTS=8, PART=512, num_warps=2)
         else:
             tall = 16 if batch <= 16 else 32 if batch <= 32 else 64
             wide = 32 if batch <= 32 else 64
+            part = 128
+            if rows.dtype == torch.float32:  # three products of tf32 need more registers
+                tall, wide, part = min(tall, 32), 32, 128 if source == "signed" else 64
             grid = (triton.cdiv(outputs, wide), triton.cdiv(batch, tall))
-            _matrix_kernel[grid](*operands, **settings, ROWS=tall, OUTS=wide, PART=128, num_warps=4)
+            _matrix_kernel[grid](*operands, **settings, ROWS=tall, OUTS=wide, PART=part, num_warps=4)
     return out
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["seed", "stream", "length"])
 def _vector_kernel(
     x, keep, flip, values, scale, bias, y, seed, stream, length, batch, outputs, columns,
     SOURCE: tl.constexpr, KEEP: tl.constexpr, FLIP: tl.constexpr, CHANNELS: tl.constexpr, BIAS: tl.constexpr,
@@ -76,11 +79,13 @@ def _vector_kernel(
     out = tl.program_id(0) * OUTS + tl.arange(0, OUTS)
     x += tl.program_id(1).to(tl.int64) * columns
     total = tl.zeros((OUTS, PART), tl.float32)
+    # Where the vector of signs stands at the beginning of each row; a division of 64 bits, so not in the loop.
+    first = (out.to(tl.int64) * columns % length).to(tl.int32)
     for part in range(0, columns, PART):
         at = part + tl.arange(0, PART)
         vector = tl.load(x + at, mask=at < columns, other=0.0).to(tl.float32)
         weight = _tile(
-            keep, flip, values, seed, stream, length, out, part, outputs, columns,
+            keep, flip, values, seed, stream, length, out, first, part, outputs, columns,
             SOURCE, KEEP, FLIP, "float32", OUTS, PART,
         )  # fmt: skip
         total += weight * vector[None, :]
@@ -88,7 +93,7 @@ def _vector_kernel(
     tl.store(y + tl.program_id(1).to(tl.int64) * outputs + out, result.to(y.dtype.element_ty), mask=out < outputs)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["seed", "stream", "length"])
 def _matrix_kernel(
     x, keep, flip, values, scale, bias, y, seed, stream, length, batch, outputs, columns,
     SOURCE: tl.constexpr, KEEP: tl.constexpr, FLIP: tl.constexpr, CHANNELS: tl.constexpr, BIAS: tl.constexpr,
@@ -98,16 +103,18 @@ def _matrix_kernel(
     out = tl.program_id(0) * OUTS + tl.arange(0, OUTS)
     row = tl.program_id(1) * ROWS + tl.arange(0, ROWS)
     total = tl.zeros((ROWS, OUTS), tl.float32)
+    # Where the vector of signs stands at the beginning of each row; a division of 64 bits, so not in the loop.
+    first = (out.to(tl.int64) * columns % length).to(tl.int32)
     for part in range(0, columns, PART):
         at = part + tl.arange(0, PART)
         inside = (row < batch)[:, None] & (at < columns)[None, :]
         tile = tl.load(x + row[:, None].to(tl.int64) * columns + at[None, :], mask=inside, other=0.0)
         weight = _tile(
-            keep, flip, values, seed, stream, length, out, part, outputs, columns,
+            keep, flip, values, seed, stream, length, out, first, part, outputs, columns,
             SOURCE, KEEP, FLIP, DTYPE, OUTS, PART,
         )  # fmt: skip
-        # Weights of +1, -1 and 0 are exact in every dtype; "ieee" keeps float32 inputs whole as well.
-        total += tl.dot(tile, tl.trans(weight), input_precision="ieee")
+        # Weights of +1, -1 and 0 are exact in every dtype; tf32x3 keeps float32 inputs whole as well.
+        total += tl.dot(tile, tl.trans(weight), input_precision="tf32x3")
     result = _finished(total, scale, bias, out[None, :], outputs, CHANNELS, BIAS)
     written = (row < batch)[:, None] & (out < outputs)[None, :]
     tl.store(y + row[:, None].to(tl.int64) * outputs + out[None, :], result.to(y.dtype.element_ty), mask=written)
@@ -126,7 +133,7 @@ def _finished(total, scale, bias, out, outputs, CHANNELS: tl.constexpr, BIAS: tl
 
 @triton.jit
 def _tile(
-    keep, flip, values, seed, stream, length, out, part, outputs, columns,
+    keep, flip, values, seed, stream, length, out, first, part, outputs, columns,
     SOURCE: tl.constexpr, KEEP: tl.constexpr, FLIP: tl.constexpr, DTYPE: tl.constexpr,
     OUTS: tl.constexpr, PART: tl.constexpr,
 ):  # fmt: skip
@@ -151,8 +158,7 @@ def _tile(
         signs = signs ^ tl.reshape(drawn, (OUTS, WORDS)).to(tl.int32, bitcast=True)
     if SOURCE == "bits":
         # The vector's bits start over at every multiple of its length; a word of them begins anywhere.
-        first = (out.to(tl.int64) * columns % length)[:, None] + word[None, :] * 32
-        bit = first % length
+        bit = (first[:, None] + word[None, :] * 32) % length
         low = tl.load(values + (bit >> 5), mask=inside, other=0).to(tl.uint32, bitcast=True)
         high = tl.load(values + (bit >> 5) + 1, mask=inside, other=0).to(tl.uint32, bitcast=True)
         by = (bit & 31).to(tl.uint32)

@@ -6,11 +6,11 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-__all__ = ["normal_values", "permuted", "signed_bytes", "signed_words", "uniform_values"]
+__all__ = ["block_words", "normal_values", "permuted", "signed_bytes", "uniform_values"]
 
 
 @triton.jit
-def _block_words(seed, stream, first_block, BLOCKS: tl.constexpr):  # noqa: N803
+def block_words(seed, stream, first_block, BLOCKS: tl.constexpr):  # noqa: N803
     """Words of `BLOCKS` consecutive blocks, uint32 of shape (4 * BLOCKS,). `first_block` is a multiple of BLOCKS.
 
     BLOCKS is a power of two, so that the low counter word never carries inside the run.
@@ -26,15 +26,9 @@ def _block_words(seed, stream, first_block, BLOCKS: tl.constexpr):  # noqa: N803
 
 
 @triton.jit
-def signed_words(seed, stream, first, COUNT: tl.constexpr):  # noqa: N803
-    """Signs of 32 * COUNT weights from number `first`, int32 of shape (COUNT,); bit set where the value is -1."""
-    return _block_words(seed, stream, first // 128, COUNT // 4).to(tl.int32, bitcast=True)
-
-
-@triton.jit
 def signed_bytes(seed, stream, first, COUNT: tl.constexpr):  # noqa: N803
     """Signs of 8 * COUNT weights from number `first`, int32 of shape (COUNT,), in the low 8 bits."""
-    words = _block_words(seed, stream, first // 128, COUNT // 16)
+    words = block_words(seed, stream, first // 128, COUNT // 16)
     pieces = (words[:, None] >> (8 * tl.arange(0, 4)).to(tl.uint32)[None, :]) & 0xFF
     return tl.reshape(pieces, (COUNT,)).to(tl.int32)
 
@@ -42,7 +36,7 @@ def signed_bytes(seed, stream, first, COUNT: tl.constexpr):  # noqa: N803
 @triton.jit
 def uniform_values(seed, stream, first, COUNT: tl.constexpr):  # noqa: N803
     """Values of `uniform` from number `first`, float32 of shape (COUNT,)."""
-    words = _block_words(seed, stream, first // 4, COUNT // 4)
+    words = block_words(seed, stream, first // 4, COUNT // 4)
     odd = 2 * (words >> 8).to(tl.int32) + (1 - (1 << 24))
     return odd.to(tl.float32) * 5.9604644775390625e-08  # 2^-24
 
@@ -50,7 +44,7 @@ def uniform_values(seed, stream, first, COUNT: tl.constexpr):  # noqa: N803
 @triton.jit
 def normal_values(seed, stream, first, table, COUNT: tl.constexpr):  # noqa: N803
     """Values of `normal` from number `first`, float32 of shape (COUNT,). `table` holds the 256 quantiles."""
-    words = _block_words(seed, stream, first // 16, COUNT // 16)
+    words = block_words(seed, stream, first // 16, COUNT // 16)
     pieces = (words[:, None] >> (8 * tl.arange(0, 4)).to(tl.uint32)[None, :]) & 0xFF
     return tl.load(table + tl.reshape(pieces, (COUNT,)).to(tl.int32))
 

@@ -6,14 +6,18 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
+import triton
+import triton.language as tl
 
 from pemn_compress.kernels import reconstruct as kernels
 from pemn_compress.kernels import sources
 from pemn_compress.kernels.known_answer import differences
+from pemn_compress.kernels.values import block_words
 from pemn_formats import reconstruct as reference
 from pemn_formats.bits import pack
 from pemn_formats.content import Content, MaskedTensor, Prototype, ResidualTensor
 from pemn_formats.errors import PemnError
+from pemn_formats.philox import words
 
 SEED = 0xDEADBEEFCAFE0001  # more than 63 bits
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -175,28 +179,21 @@ def test_every_kind_of_float_is_rounded_as_numpy_rounds(dtype: str, device: str)
         compare(Content(0, (Prototype(values.size, "float32", values),), (each,)), dtype, device)
 
 
-def test_a_block_number_beyond_32_bits(device: str) -> None:
-    """Only the generator reaches so far here: its words far along a stream, in any stream."""
-    triton = pytest.importorskip("triton")
-    from pemn_compress.kernels.values import signed_words
-    from pemn_formats.philox import words
+@triton.jit
+def drawn(numbers, out):  # type: ignore[no-untyped-def]
+    found = block_words(tl.load(numbers), tl.load(numbers + 1), tl.load(numbers + 2), 16)
+    tl.store(out + tl.arange(0, 64), found.to(tl.int32, bitcast=True))
 
-    tl = triton.language
 
-    @triton.jit
-    def drawn(seeds, out):  # type: ignore[no-untyped-def]
-        found = signed_words(tl.load(seeds), tl.load(seeds + 1), tl.load(seeds + 2), 64)
-        tl.store(out + tl.arange(0, 64), found)
-
-    for seed, stream, first in [
-        (SEED, 5, 0),
-        (7, (1 << 33) + 3, (1 << 39) + 2048),
-        ((1 << 64) - 1, (1 << 62) + 1, 1 << 41),
-    ]:
-        out = torch.zeros(64, dtype=torch.int32, device=device)
-        numbers = [seed - (seed >> 63 << 64), stream, first]
-        drawn[(1,)](torch.tensor(numbers, device=device), out)
-        assert out.cpu().numpy().view(np.uint32).tolist() == words(seed, stream, first // 32, 64).tolist()
+@pytest.mark.parametrize(
+    ("seed", "stream", "block"),
+    [(SEED, 5, 0), (7, (1 << 33) + 3, (1 << 34) + 16), ((1 << 64) - 1, (1 << 62) + 1, 1 << 32)],
+)
+def test_words_far_along_a_stream(seed: int, stream: int, block: int, device: str) -> None:
+    """Block numbers and streams beyond 32 bits, a seed of 64."""
+    out = torch.zeros(64, dtype=torch.int32, device=device)
+    drawn[(1,)](torch.tensor([seed - (seed >> 63 << 64), stream, block], device=device), out)
+    assert out.cpu().numpy().view(np.uint32).tolist() == words(seed, stream, 4 * block, 64).tolist()
 
 
 def test_known_answer_proves_the_device(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
