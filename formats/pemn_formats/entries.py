@@ -2,18 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from pemn_formats.bits import pad_is_zero, popcount
-from pemn_formats.content import DTYPES, MaskedSpec, MaskedTensor, ResidualSpec, ResidualTensor
+from pemn_formats.content import DTYPES, MaskedSpec, MaskedTensor, Prototype, ResidualSpec, ResidualTensor
 from pemn_formats.errors import FormatError
 from pemn_formats.names import shown
 from pemn_formats.residual_rules import check_values
 
-__all__ = ["masked_tensor", "residual_tensor", "stored_values"]
+__all__ = ["explicit_prototypes", "masked_tensor", "residual_tensor", "stored_values"]
+
+
+def explicit_prototypes(
+    specs: Sequence[Prototype], stream: memoryview, *, unchecked: Collection[object]
+) -> tuple[Prototype, ...]:
+    """Return prototypes with the values that the stream holds for the explicit ones.
+
+    Those with an index in `unchecked` are differences, and need not be finite.
+    """
+    out, at = [], 0
+    for index, each in enumerate(specs):
+        if each.seeded:
+            out.append(each)
+            continue
+        values = stored_values(stream[at : at + each.stored_bytes], each.source, f"prototype {index}")
+        if index not in unchecked and not np.isfinite(values).all():
+            raise FormatError(f"prototype {index} holds values that are not finite")
+        out.append(Prototype(each.length, each.source, values))
+        at += each.stored_bytes
+    return tuple(out)
 
 
 def masked_tensor(spec: MaskedSpec, data: bytes | memoryview, *, checked: bool) -> MaskedTensor:

@@ -8,46 +8,59 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, TypeVar
 
-import numpy as np
-
-from pemn_formats import manifest_reader
 from pemn_formats.bits import popcount
 from pemn_formats.bundle import in_task, not_a_model, select_task
-from pemn_formats.codecs.zstd import decompress
 from pemn_formats.content import Content, MaskedSpec, MaskedTensor, Prototype, ResidualSpec, ResidualTensor
-from pemn_formats.entries import masked_tensor, residual_tensor, stored_values
+from pemn_formats.entries import explicit_prototypes, masked_tensor, residual_tensor
 from pemn_formats.errors import FormatError, PemnError
+from pemn_formats.header import read_header
 from pemn_formats.identity import identity
 from pemn_formats.lattice import Lattice
 from pemn_formats.ledger import Ledger, ledger_of
 from pemn_formats.limits import CHUNK_BYTES, DEFAULT_MEMORY_BUDGET
-from pemn_formats.manifest import Manifest, differences, to_json
+from pemn_formats.manifest import differences, to_json
 from pemn_formats.mask_lattice import mask_lattice
 from pemn_formats.names import shown
-from pemn_formats.prelude import CHUNK_ROW, DIGEST_BYTES, PRELUDE_BYTES, Chunk, Prelude
 from pemn_formats.sections import SECTIONS, sections
 from pemn_formats.source import Readable, Source
+from pemn_formats.streams import Progress, read_streams
 
 __all__ = ["Reader", "read", "read_model"]
 
 Spec = TypeVar("Spec", MaskedSpec, ResidualSpec)
 
 
-def read(origin: Readable, *, memory_budget: int = DEFAULT_MEMORY_BUDGET) -> Content:
+def read(
+    origin: Readable,
+    *,
+    memory_budget: int = DEFAULT_MEMORY_BUDGET,
+    threads: int = 1,
+    mmap: bool = False,
+    progress: Progress | None = None,
+) -> Content:
     """Return the whole content of a `.pemn` file, file object or byte string, every digest checked.
 
-    Raises `FormatError` for anything but a sound file, `PemnError` for one that cannot be opened.
+    Options as `Reader.open`. Raises `FormatError` for anything but a sound file, `PemnError` for one that cannot be
+    opened.
     """
-    with Reader.open(origin, memory_budget=memory_budget) as reader:
+    with Reader.open(origin, memory_budget=memory_budget, threads=threads, mmap=mmap, progress=progress) as reader:
         return reader.content()
 
 
-def read_model(origin: Readable, *, task: str | None = None, memory_budget: int = DEFAULT_MEMORY_BUDGET) -> Content:
+def read_model(
+    origin: Readable,
+    *,
+    task: str | None = None,
+    memory_budget: int = DEFAULT_MEMORY_BUDGET,
+    threads: int = 1,
+    mmap: bool = False,
+    progress: Progress | None = None,
+) -> Content:
     """Return the content of one model: that of a bundle's `task`, or the only one of a file. Errors as `read`.
 
     Raises `PemnError` also for a patch, and for a bundle where `task` names none of its models.
     """
-    with Reader.open(origin, memory_budget=memory_budget) as reader:
+    with Reader.open(origin, memory_budget=memory_budget, threads=threads, mmap=mmap, progress=progress) as reader:
         return reader.model(task)
 
 
@@ -58,21 +71,15 @@ class Reader:
     `verify_payload` read everything and check the payload's SHA-256 as well.
     """
 
-    def __init__(self, source: Source, memory_budget: int) -> None:
-        self._source = source
-        self.prelude = Prelude.unpack(source.read(0, min(PRELUDE_BYTES, source.size)), source.size)
-        header = source.read(0, self.prelude.header_bytes)
-        seal_at, table_at = PRELUDE_BYTES - DIGEST_BYTES, PRELUDE_BYTES + self.prelude.manifest_stored
-        if hashlib.sha256(header[:seal_at] + header[PRELUDE_BYTES:]).digest() != header[seal_at:PRELUDE_BYTES]:
-            source.check_unchanged()
-            raise FormatError("the header is damaged: its SHA-256 differs")
-        self.manifest: Manifest = manifest_reader.parse(_manifest_json(self.prelude, header[PRELUDE_BYTES:table_at]))
+    def __init__(self, source: Source, memory_budget: int, threads: int = 1, progress: Progress | None = None) -> None:
+        self._source, self._threads, self._progress = source, threads, progress
+        header = read_header(source)
+        self.prelude, self.manifest = header.prelude, header.manifest
         needed = self.manifest.prototype_bytes + self.manifest.mask_bytes + self.manifest.residual_bytes
         if needed > memory_budget:
             raise FormatError(f"the file decodes to {needed} bytes, over the memory budget of {memory_budget}")
-        rows = [Chunk(*row) for row in CHUNK_ROW.iter_unpack(header[table_at:])]
         self._differences = differences(self.manifest)
-        self._sections = sections(self.prelude, self.manifest, rows, source)
+        self._sections = sections(self.prelude, self.manifest, header.rows, source)
         self._prototypes, self._masks, self._residual = self._sections
         self._masks.lattice = self._mask_lattice
         self._masked_at = {
@@ -84,14 +91,24 @@ class Reader:
         }
 
     @classmethod
-    def open(cls, origin: Readable, *, memory_budget: int = DEFAULT_MEMORY_BUDGET) -> Reader:
+    def open(
+        cls,
+        origin: Readable,
+        *,
+        memory_budget: int = DEFAULT_MEMORY_BUDGET,
+        threads: int = 1,
+        mmap: bool = False,
+        progress: Progress | None = None,
+    ) -> Reader:
         """Open a path, bytes, or a seekable binary file object and check its header.
 
-        `memory_budget` bounds the decoded streams in bytes. Raises `FormatError` or `PemnError`.
+        `memory_budget` bounds the decoded streams in bytes. `threads` decode what is read whole. `mmap` maps a path
+        instead of reading it, for files that nobody cuts short meanwhile. `progress` is called with the bytes done and
+        the bytes in all while the payload is read. Raises `FormatError` or `PemnError`.
         """
-        source = Source(origin)
+        source = Source(origin, mmap=mmap)
         try:
-            return cls(source, memory_budget)
+            return cls(source, memory_budget, threads, progress)
         except BaseException:
             source.close()
             raise
@@ -110,12 +127,16 @@ class Reader:
 
     def content(self) -> Content:
         """Return everything, decoded and checked."""
-        self.verify_payload()
-        masks, residual = self._masks.whole(), self._residual.whole()
+        digest = hashlib.sha256()
+        streams, failure = read_streams(self._sections, digest.update, threads=self._threads, progress=self._progress)
+        self._check_payload(digest.digest())
+        if failure is not None:
+            raise failure
+        prototypes, masks, residual = streams
         manifest = self.manifest
         return Content(
             seed=manifest.seed,
-            prototypes=self.prototypes(),
+            prototypes=self._as_prototypes(prototypes),
             masked=tuple(
                 self._as_masked(spec, masks[at : at + spec.mask_bytes]) for spec, at in self._masked_at.values()
             ),
@@ -169,17 +190,7 @@ class Reader:
 
     def prototypes(self) -> tuple[Prototype, ...]:
         """Return the prototypes, with the values of the explicit ones."""
-        out, at = [], 0
-        for index, each in enumerate(self.manifest.prototypes):
-            if each.seeded:
-                out.append(each)
-                continue
-            values = stored_values(self._prototypes.range(at, each.stored_bytes), each.source, f"prototype {index}")
-            if ("prototype", index) not in self._differences and not np.isfinite(values).all():
-                raise FormatError(f"prototype {index} holds values that are not finite")
-            out.append(Prototype(each.length, each.source, values))
-            at += each.stored_bytes
-        return tuple(out)
+        return self._as_prototypes(self._prototypes.range(0, self._prototypes.raw_bytes))
 
     def _mask_lattice(self, start: int, length: int) -> Lattice:
         if self.manifest.delta is not None:
@@ -188,14 +199,13 @@ class Reader:
 
     def verify_payload(self) -> None:
         """Check the SHA-256 over all sections; raise `FormatError` naming the damaged part if it differs."""
-        digest = hashlib.sha256()
-        for at in range(self.prelude.header_bytes, self.prelude.file_bytes, CHUNK_BYTES):
-            digest.update(self._source.read(at, min(CHUNK_BYTES, self.prelude.file_bytes - at)))
-        if digest.digest() != self.prelude.payload_sha256:
-            self._source.check_unchanged()
-            for section in self._sections:
-                section.check_stored()
-            raise FormatError("the payload is damaged: its SHA-256 differs")
+        digest, end = hashlib.sha256(), self.prelude.file_bytes
+        for at in range(self.prelude.header_bytes, end, CHUNK_BYTES):
+            digest.update(self._source.read(at, min(CHUNK_BYTES, end - at)))
+            if self._progress is not None:
+                done = min(at + CHUNK_BYTES, end) - self.prelude.header_bytes
+                self._progress(done, end - self.prelude.header_bytes)
+        self._check_payload(digest.digest())
 
     def content_id(self) -> str:
         """Return the identity of the content (`pemn_formats.identity`), decoding everything chunk by chunk."""
@@ -212,6 +222,17 @@ class Reader:
         ones = [tuple(map(popcount, self.masked(spec.name).planes)) for spec in self.manifest.masked]
         return ledger_of(self.prelude, self.manifest, ones)
 
+    def _check_payload(self, found: bytes) -> None:
+        if found != self.prelude.payload_sha256:
+            self._source.check_unchanged()
+            for section in self._sections:
+                section.check_stored()
+            raise FormatError("the payload is damaged: its SHA-256 differs")
+
+    def _as_prototypes(self, stream: memoryview) -> tuple[Prototype, ...]:
+        unchecked = {index for kind, index in self._differences if kind == "prototype"}
+        return explicit_prototypes(self.manifest.prototypes, stream, unchecked=unchecked)
+
     def _as_masked(self, spec: MaskedSpec, data: bytes | memoryview) -> MaskedTensor:
         return masked_tensor(spec, data, checked=("masked", spec.name) not in self._differences)
 
@@ -224,13 +245,3 @@ def _placed(specs: tuple[Spec, ...], length: Any) -> Iterator[tuple[Spec, int]]:
     for spec in specs:
         yield spec, at
         at += length(spec)
-
-
-def _manifest_json(prelude: Prelude, stored: bytes) -> bytes:
-    """A manifest as long as its JSON is not compressed."""
-    if prelude.manifest_stored == prelude.manifest_raw:
-        return stored
-    try:
-        return decompress(stored, prelude.manifest_raw)
-    except FormatError as error:
-        raise FormatError(f"the manifest: {error}") from None

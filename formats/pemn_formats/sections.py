@@ -16,13 +16,13 @@ from pemn_formats.names import shown
 from pemn_formats.prelude import Chunk, Prelude, chunk_lengths
 from pemn_formats.source import Source
 
-__all__ = ["SECTIONS", "Section", "sections"]
+__all__ = ["SECTIONS", "Placed", "Section", "sections"]
 
 SECTIONS = ("prototypes", "masks", "residual")
 
 
 @dataclass(frozen=True)
-class _Placed:
+class Placed:
     """A chunk with its place in the file, and its place and length in the decoded stream."""
 
     chunk: Chunk
@@ -34,26 +34,24 @@ class _Placed:
 class Section:
     """One stream. `entries` are the names and decoded lengths of what it holds, so that damage can name it."""
 
-    def __init__(self, name: str, source: Source, placed: list[_Placed], entries: list[tuple[str, int]]) -> None:
+    def __init__(self, name: str, source: Source, placed: list[Placed], entries: list[tuple[str, int]]) -> None:
         self.name = name
         self._source = source
-        self._placed = placed
+        self.placed = placed
         self._entries = entries
         self._cached: tuple[int, bytes] | None = None
         self.lattice: Callable[[int, int], Lattice] = lambda start, length: ()
         """Gives the lattice of a part of the decoded stream, for codecs that want it; set for masks by the reader."""
 
+    @property
+    def raw_bytes(self) -> int:
+        """Bytes of the decoded stream."""
+        return sum(placed.raw for placed in self.placed)
+
     def chunks(self) -> Iterator[bytes]:
         """Yield the decoded chunks in order."""
-        for placed in self._placed:
-            yield self._decode(placed)
-
-    def whole(self) -> memoryview:
-        """Return the decoded stream, read-only, holding no more than one chunk beside it."""
-        out = bytearray(sum(placed.raw for placed in self._placed))
-        for placed in self._placed:
-            out[placed.start : placed.start + placed.raw] = self._decode(placed)
-        return memoryview(out).toreadonly()
+        for placed in self.placed:
+            yield self.decode(placed, self.read(placed))
 
     def range(self, start: int, length: int) -> memoryview:
         """Return a part of the decoded stream, read-only, decoding only the chunks that hold it."""
@@ -62,7 +60,7 @@ class Section:
             # Neighbouring tensors share a chunk, and tensors are mostly asked for in order.
             cached = self._cached
             if cached is None or cached[0] != index:
-                cached = self._cached = (index, self._decode(self._placed[index]))
+                cached = self._cached = (index, self.decode(self.placed[index], self.read(self.placed[index])))
             first = index * CHUNK_BYTES
             part = cached[1][max(0, start - first) : start + length - first]
             out[max(0, first - start) : max(0, first - start) + len(part)] = part
@@ -70,23 +68,21 @@ class Section:
 
     def check_stored(self) -> None:
         """Check the CRC-32 of every chunk; raise `FormatError` naming the first that is damaged."""
-        for placed in self._placed:
-            self._stored(placed)
+        for placed in self.placed:
+            self._check(placed, self.read(placed))
 
     def codecs(self) -> dict[str, int]:
         """Return how many chunks each codec wrote."""
-        names = [CODECS[placed.chunk.codec].name for placed in self._placed]
+        names = [CODECS[placed.chunk.codec].name for placed in self.placed]
         return {name: names.count(name) for name in dict.fromkeys(names)}
 
-    def _stored(self, placed: _Placed) -> bytes:
-        data = self._source.read(placed.offset, placed.chunk.stored)
-        if zlib.crc32(data) != placed.chunk.crc:
-            self._source.check_unchanged()
-            raise FormatError(f"{self._where(placed)} is damaged: its CRC-32 differs")
-        return data
+    def read(self, placed: Placed) -> bytes:
+        """Return the stored bytes of a chunk as they are."""
+        return self._source.read(placed.offset, placed.chunk.stored)
 
-    def _decode(self, placed: _Placed) -> bytes:
-        stored = self._stored(placed)
+    def decode(self, placed: Placed, stored: bytes) -> bytes:
+        """Return the decoded bytes of a chunk, checked; raise `FormatError` naming what it holds."""
+        self._check(placed, stored)
         try:
             codec = CODECS[placed.chunk.codec]
             lattice = self.lattice(placed.start, placed.raw) if codec.uses_lattice else ()
@@ -98,7 +94,12 @@ class Section:
             raise FormatError(f"{self._where(placed)} has {found} ones, expected {placed.chunk.ones}")
         return raw
 
-    def _where(self, placed: _Placed) -> str:
+    def _check(self, placed: Placed, stored: bytes) -> None:
+        if zlib.crc32(stored) != placed.chunk.crc:
+            self._source.check_unchanged()
+            raise FormatError(f"{self._where(placed)} is damaged: its CRC-32 differs")
+
+    def _where(self, placed: Placed) -> str:
         """Name a chunk by what it holds."""
         held, at = [], 0
         for name, length in self._entries:
@@ -132,7 +133,7 @@ def sections(prelude: Prelude, manifest: Manifest, rows: list[Chunk], source: So
         for index, raw in enumerate(lengths):
             chunk = next(remaining)
             _check_row(chunk, raw, name)
-            placed.append(_Placed(chunk, offset, index * CHUNK_BYTES, raw))
+            placed.append(Placed(chunk, offset, index * CHUNK_BYTES, raw))
             offset += chunk.stored
         if offset - begin != stored:
             raise FormatError(f"the chunks of the {name} take {offset - begin} bytes, the section {stored}")

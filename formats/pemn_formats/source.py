@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import mmap as memory_map
 import os
 import stat
+import threading
 from types import TracebackType
 from typing import BinaryIO
 
@@ -17,21 +19,27 @@ Readable = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
 class Source:
     """Random access to a fixed number of bytes; every short read is an error.
 
-    Files are read with `pread`, so that one source serves several threads. Raises `PemnError` for what cannot be opened
-    and `FormatError` for what is no regular file or becomes shorter while it is read.
+    One source serves several threads. Files are read with `pread`, or with `mmap` through a mapping: the system then
+    kills the process if the file is cut short in the very moment of a read, so `mmap` is for files that stay as they
+    are. Raises `PemnError` for what cannot be opened and `FormatError` for what is no regular file or becomes shorter
+    while it is read.
     """
 
-    def __init__(self, origin: Readable) -> None:
+    def __init__(self, origin: Readable, *, mmap: bool = False) -> None:
         self.name = "the file"
         self._descriptor: int | None = None
         self._memory: memoryview | None = None
         self._file: BinaryIO | None = None
+        self._mapping: memory_map.mmap | None = None
+        self._seeking = threading.Lock()
         if isinstance(origin, (bytes, bytearray, memoryview)):
             self._memory = memoryview(origin).cast("B")
             self.size = self._memory.nbytes
         elif isinstance(origin, (str, os.PathLike)):
             self.name = os.fspath(origin)
             self._descriptor, self.size, self._stamp = _open(self.name)
+            if mmap and self.size:
+                self._mapping = self._mapped(self._descriptor)
         else:
             self._file = origin
             self.size = origin.seek(0, os.SEEK_END)
@@ -40,11 +48,16 @@ class Source:
         """Return `length` bytes from `offset`."""
         if self._memory is not None:
             data = bytes(self._memory[offset : offset + length])
+        elif self._descriptor is not None and self._mapping is not None:
+            # Pages that the file no longer has must not be touched.
+            end = min(offset + length, os.fstat(self._descriptor).st_size)
+            data = self._mapping[offset:end]
         elif self._descriptor is not None:
             data = self._pread(self._descriptor, offset, length)
         elif self._file is not None:
-            self._file.seek(offset)
-            data = self._file.read(length)
+            with self._seeking:
+                self._file.seek(offset)
+                data = self._file.read(length)
         else:
             raise PemnError(f"{self.name} is closed")
         if len(data) != length:
@@ -58,9 +71,11 @@ class Source:
 
     def close(self) -> None:
         """Release the file; a file object that the caller gave stays open."""
+        if self._mapping is not None:
+            self._mapping.close()
         if self._descriptor is not None:
             os.close(self._descriptor)
-        self._descriptor = self._memory = self._file = None
+        self._descriptor = self._memory = self._file = self._mapping = None
 
     def __enter__(self) -> Source:
         return self
@@ -69,6 +84,13 @@ class Source:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _mapped(self, descriptor: int) -> memory_map.mmap:
+        try:
+            return memory_map.mmap(descriptor, self.size, access=memory_map.ACCESS_READ)
+        except OSError as error:
+            self.close()
+            raise PemnError(f"{self.name} cannot be mapped: {error.strerror}; read it without mmap") from None
 
     @staticmethod
     def _pread(descriptor: int, offset: int, length: int) -> bytes:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import mmap
 import os
 import socket
 from pathlib import Path
@@ -31,6 +32,35 @@ def test_every_origin_gives_the_same_bytes(path: Path) -> None:
             assert source.read(len(DATA) - 3, 3) == DATA[-3:]
             assert source.read(5, 0) == b""
             source.check_unchanged()
+
+
+def test_a_mapped_file_gives_the_same_bytes(path: Path) -> None:
+    with Source(path, mmap=True) as source:
+        assert (source.read(0, 8), source.read(len(DATA) - 3, 3), source.read(5, 0)) == (DATA[:8], DATA[-3:], b"")
+    assert read(path, mmap=True).seed == 2022
+
+
+def test_mapping_changes_nothing_for_what_cannot_be_mapped(tmp_path: Path) -> None:
+    assert read(DATA, mmap=True).seed == read(io.BytesIO(DATA), mmap=True).seed == 2022
+    (tmp_path / "empty").touch()
+    with pytest.raises(FormatError, match=r"^the file is empty$"):
+        read(tmp_path / "empty", mmap=True)
+
+
+def test_a_mapped_file_that_shrinks_while_it_is_read(path: Path) -> None:
+    with Reader.open(path, mmap=True) as reader:
+        os.truncate(path, len(DATA) - 1)
+        with pytest.raises(FormatError, match=r"^the file became shorter while it was read: \d+ of \d+ bytes at \d+$"):
+            reader.content()
+
+
+def test_a_file_system_that_maps_nothing_is_named(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(19, "No such device")
+
+    monkeypatch.setattr(mmap, "mmap", refuse)
+    with pytest.raises(PemnError, match=r"a\.pemn cannot be mapped: No such device; read it without mmap$"):
+        Source(path, mmap=True)
 
 
 @pytest.mark.parametrize("kind", ["path", "bytes", "file object"])
