@@ -36,14 +36,13 @@ _DIGITS: Mapping[str, Any] = {**PRESETS["digits"], "device": "cpu"}
 RUNS: Mapping[str, Mapping[str, Any]] = {
     "mlp": _DIGITS,
     "mlp, ternary, channel scales": {**_DIGITS, "alphabet": "ternary", "scale": "channel", "strategy": "full"},
-    "convmixer-256/8": {
+    "convmixer-128/8": {
         **_DIGITS,
         "model": "convmixer",
-        "model_args": {"dim": 256, "depth": 8, "patch": 2, "kernel": 3},
-        "threads": None,
+        "model_args": {"dim": 128, "depth": 8, "patch": 2, "kernel": 3},
     },
 }
-EPOCHS = 30
+EPOCHS = 20
 
 
 class _Kept(Progress):
