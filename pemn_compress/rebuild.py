@@ -16,7 +16,7 @@ from pemn_formats.errors import PemnError
 from pemn_formats.fills import PERMUTATION_STREAM
 from pemn_formats.reconstruct import prototype_values, scale_of
 
-__all__ = ["base", "check_dtype", "codes", "reconstruct", "reconstruct_many", "unpack_bits"]
+__all__ = ["base", "check_dtype", "codes", "reconstruct", "reconstruct_many", "unpack_bits", "with_torch"]
 
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
@@ -78,16 +78,17 @@ def reconstruct_many(
     """Return the dense weights of masked tensors; as `reconstruct`, in one launch where kernels serve the device."""
     check_dtype(dtype)
     if not usable(device):
-        return [_with_torch(content, tensor, device, dtype) for tensor in tensors]
+        return [with_torch(content, tensor, device, dtype) for tensor in tensors]
     from pemn_compress.kernels import reconstruct as kernels
 
     taken = [tensor for tensor in tensors if kernels.supports(content, tensor)]
     done = iter(kernels.reconstruct_many(content, taken, device, dtype))
     left = {id(tensor) for tensor in tensors} - {id(tensor) for tensor in taken}
-    return [_with_torch(content, tensor, device, dtype) if id(tensor) in left else next(done) for tensor in tensors]
+    return [with_torch(content, tensor, device, dtype) if id(tensor) in left else next(done) for tensor in tensors]
 
 
-def _with_torch(content: Content, tensor: MaskedTensor, device: torch.device | str, dtype: torch.dtype) -> torch.Tensor:
+def with_torch(content: Content, tensor: MaskedTensor, device: torch.device | str, dtype: torch.dtype) -> torch.Tensor:
+    """Return the dense weights of a masked tensor with torch alone, which serves every device."""
     scale = _travel(scale_of(content, tensor).reshape(-1), device)
     value = base(content, tensor, device).reshape(tensor.shape)
     value *= broadcast_scale(scale, value.dim())

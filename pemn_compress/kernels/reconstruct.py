@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
@@ -20,7 +20,7 @@ from pemn_formats.reconstruct import scale_of
 from pemn_formats.rounding import narrow
 from pemn_formats.values import NORMAL_TABLE
 
-__all__ = ["DTYPES", "launch", "reconstruct_many", "supports"]
+__all__ = ["DTYPES", "launcher", "prepared", "reconstruct_many", "supports"]
 
 DTYPES = {torch.float32: "float32", torch.float16: "float16", torch.bfloat16: "bfloat16"}
 
@@ -64,6 +64,15 @@ def reconstruct_many(
     Everything travels in one copy. Tensors that differ in source, alphabet or kind of scale take a launch each kind.
     Raises `PemnError` for a dtype other than float32, float16 and bfloat16.
     """
+    weights, run = prepared(content, tensors, device, dtype)
+    run()
+    return weights
+
+
+def prepared(
+    content: Content, tensors: Sequence[MaskedTensor], device: torch.device | str, dtype: torch.dtype
+) -> tuple[list[torch.Tensor], Callable[[], None]]:
+    """Return tensors without values yet, and what fills them, with everything it reads on the device."""
     device = torch.device(device)
     if dtype not in DTYPES:
         raise PemnError(f"weights are rebuilt as {', '.join(map(str, DTYPES))}, found {dtype}")
@@ -85,14 +94,22 @@ def reconstruct_many(
             if job.tensor.alphabet == "ternary":
                 job.rank = _rank(arena.tensor(job.planes[0]), TILES[job.source.kind])
             variants.setdefault(job.variant, []).append(job)
+    launches = []
     for variant, members in variants.items():
         rows = np.array([_row(job, content, arena, tables[job.source], keys) for job in members], dtype=np.int64)
-        launch(rows, variant, DTYPES[dtype], device)
-    return [job.out for job in jobs]
+        launches.append(launcher(rows, variant, DTYPES[dtype], device))
+
+    def run(_held: object = (arena, jobs)) -> None:  # the addresses in the tables are of these
+        for launch in launches:
+            launch()
+
+    return [job.out for job in jobs], run
 
 
-def launch(rows: npt.NDArray[np.int64], variant: tuple[str, str, str], dtype: str, device: torch.device) -> None:
-    """Run the kernel over tensors of one variant (source, alphabet, channels); `rows` are their `FIELDS`."""
+def launcher(
+    rows: npt.NDArray[np.int64], variant: tuple[str, str, str], dtype: str, device: torch.device
+) -> Callable[[], None]:
+    """Return the launch over tensors of one variant (source, alphabet, channels); `rows` are their `FIELDS`."""
     kind, alphabet, channels = variant
     tile = TILES[kind]
     programs = -(-rows[:, FIELDS.index("numel")] // tile)
@@ -103,19 +120,24 @@ def launch(rows: npt.NDArray[np.int64], variant: tuple[str, str, str], dtype: st
     for array in (rows, tiles, _NORMAL_VALUES):
         arena.add(array)
     arena.send(device)
-    on_device: AbstractContextManager[object] = torch.cuda.device(device) if device.type == "cuda" else nullcontext()
-    with on_device:
-        line_kernel[(len(tiles),)](
-            arena.tensor(0).view(torch.int64),
-            arena.tensor(1).view(torch.int32),
-            arena.tensor(2).view(torch.float32),
-            SOURCE=kind,
-            ALPHABET=alphabet,
-            CHANNELS=channels,
-            DTYPE=dtype,
-            TILE=tile,
-            num_warps=4,
-        )
+
+    def launch() -> None:
+        cuda = device.type == "cuda"
+        on_device: AbstractContextManager[object] = torch.cuda.device(device) if cuda else nullcontext()
+        with on_device:
+            line_kernel[(len(tiles),)](
+                arena.tensor(0).view(torch.int64),
+                arena.tensor(1).view(torch.int32),
+                arena.tensor(2).view(torch.float32),
+                SOURCE=kind,
+                ALPHABET=alphabet,
+                CHANNELS=channels,
+                DTYPE=dtype,
+                TILE=tile,
+                num_warps=4,
+            )
+
+    return launch
 
 
 def _job(content: Content, tensor: MaskedTensor, source: Source, arena: Arena, dtype: str) -> _Job:

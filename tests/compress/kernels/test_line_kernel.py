@@ -151,7 +151,7 @@ def test_nothing_is_read_or_written_outside(device: str) -> None:
             buffers.append((guarded.to(device), guarded, inner.numel()))
             addresses.append(buffers[-1][0].data_ptr() + 64)
         fields = [*addresses, 0, each.numel, 43, 23, 0, 0, 0, 0]
-        kernels.launch(np.array([fields]), ("tiled", "ternary", "wide"), "float16", torch.device(device))
+        kernels.launcher(np.array([fields]), ("tiled", "ternary", "wide"), "float16", torch.device(device))()
         for at, (after, before, size) in enumerate(buffers):
             now = after.cpu()
             assert torch.equal(now[:64], before[:64])
