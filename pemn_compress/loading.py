@@ -22,6 +22,7 @@ from pemn_formats.names import shown
 from pemn_formats.reader import read_model
 from pemn_formats.reconstruct import residual_state
 from pemn_formats.source import Readable
+from pemn_formats.streams import Progress
 
 __all__ = ["check_fit", "checked_device", "fill_model", "load_file", "load_model", "rebuild_model", "rebuild_state"]
 
@@ -35,13 +36,18 @@ def load_file(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
     memory_budget: int = DEFAULT_MEMORY_BUDGET,
+    threads: int | None = None,
+    mmap: bool = False,
+    progress: Progress | None = None,
 ) -> dict[str, torch.Tensor]:
     """Return the dense state dict of a `.pemn` file, by plain names, as `safetensors.torch.load_file` does.
 
     Floating tensors come in `dtype` (float32, float16 or bfloat16), rounded once; others as they were saved. Masks
     travel packed to `device` and are expanded there. `task` names the model that is wanted of a bundle.
-    `memory_budget` bounds the decoded streams in bytes. Raises `FormatError` for a damaged or foreign file, `PemnError`
-    for one that cannot be opened, a bundle without its `task` (the message lists them), a patch, or a missing device.
+    `memory_budget` bounds the decoded streams in bytes; `threads` (None: as many as torch uses) decode and expand;
+    `mmap` maps the file instead of reading it; `progress` is called with the bytes read and the bytes in all. Raises
+    `FormatError` for a damaged or foreign file, `PemnError` for one that cannot be opened, a bundle without its `task`
+    (the message lists them), a patch, or a missing device.
 
     >>> import torch, io, tempfile, pemn_compress as pemn
     >>> model = pemn.mask_(torch.nn.Linear(8, 4))
@@ -52,7 +58,9 @@ def load_file(
     True
     """
     device = checked_device(device)
-    return rebuild_state(read_model(path, task=task, memory_budget=memory_budget), device=device, dtype=dtype)
+    threads = torch.get_num_threads() if threads is None else threads
+    content = read_model(path, task=task, memory_budget=memory_budget, threads=threads, mmap=mmap, progress=progress)
+    return rebuild_state(content, device=device, dtype=dtype, threads=threads)
 
 
 def load_model(
@@ -62,17 +70,23 @@ def load_model(
     into: nn.Module | None = None,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
+    packed: bool = False,
     memory_budget: int = DEFAULT_MEMORY_BUDGET,
+    threads: int | None = None,
+    mmap: bool = False,
+    progress: Progress | None = None,
 ) -> nn.Module:
     """Return a plain model with the weights of a `.pemn` file, in evaluation mode, on `device` in `dtype`.
 
     The registered architecture that the file names is built; a model of another class is passed as `into`, filled in
-    place and returned. Nothing is imported by a name that stands in the file. Errors as `load_file`; `PemnError` also
+    place and returned. Nothing is imported by a name that stands in the file. `packed` keeps the masks of linear layers
+    and 1x1 convolutions packed in memory, one bit a weight, for inference. Errors as `load_file`; `PemnError` also
     where neither the file nor the caller says which model, `FormatError` where names or shapes differ.
     """
     device = checked_device(device)
-    content = read_model(path, task=task, memory_budget=memory_budget)
-    return rebuild_model(content, into=into, device=device, dtype=dtype)
+    threads = torch.get_num_threads() if threads is None else threads
+    content = read_model(path, task=task, memory_budget=memory_budget, threads=threads, mmap=mmap, progress=progress)
+    return rebuild_model(content, into=into, device=device, dtype=dtype, threads=threads, packed=packed)
 
 
 def rebuild_state(
@@ -107,10 +121,15 @@ def rebuild_model(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
     threads: int | None = None,
+    packed: bool = False,
 ) -> nn.Module:
     """Return the plain model of a decoded content; as `load_model`."""
     content = select_task(content)
     model = _registered(content) if into is None else into
+    if packed:
+        from pemn_compress.packed_loading import fill_packed
+
+        return fill_packed(model, content, device=device, dtype=dtype)
     return fill_model(model, content, device=device, dtype=dtype, threads=threads)
 
 
