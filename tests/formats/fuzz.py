@@ -141,7 +141,7 @@ def _manifest_value(rng: random.Random, forge: Forge) -> None:
     value = holder[key]
     action = rng.randrange(8)
     if action == 0:
-        holder[key] = rng.choice(rng.choice((NUMBERS, STRINGS, OTHERS)))
+        holder[key] = copy.deepcopy(rng.choice(rng.choice((NUMBERS, STRINGS, OTHERS))))
     elif action == 1 and isinstance(value, int):
         holder[key] = rng.choice(
             (value + 1, value - 1, value * 2, value // 2, value ^ (1 << rng.randrange(33)), -value)
