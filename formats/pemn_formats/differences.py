@@ -17,7 +17,7 @@ def difference(old: bytes, new: bytes, dtype: str) -> bytes:
 
     The bits of each value are read as an unsigned integer (those of a float in the order of the numbers), subtracted
     modulo 2^bits, folded so that small changes of both signs are small, and written as planes: the lowest byte of
-    every value, then the next one of every value. Measured on the last epochs of digits nets it takes 65 to 80 % of
+    every value, then the next one of every value. Measured on the last epochs of digits nets it takes 76 to 83 % of
     the bytes that XOR takes.
     """
     change = _ordered(new, dtype) - _ordered(old, dtype)
