@@ -15,8 +15,12 @@ from samples import SAMPLES, dense, masked_tensor, one_tensor, random_bits, same
 
 from pemn_formats.bits import popcount
 from pemn_formats.codecs import CODECS, VALUE_CODECS, Codec
+from pemn_formats.content import Content, Prototype
+from pemn_formats.delta import apply_delta, make_delta
 from pemn_formats.errors import FormatError
 from pemn_formats.limits import CHUNK_BYTES
+from pemn_formats.manifest import manifest_of
+from pemn_formats.mask_lattice import mask_lattice
 from pemn_formats.reader import Reader, read
 from pemn_formats.writer import encode
 
@@ -132,6 +136,23 @@ def test_every_codec_is_read_wherever_it_stands(codec: Codec) -> None:
     with Reader.open(data) as reader:
         assert reader.codecs()["masks"] == {codec.name: 1}
     same(read(encode(content)), content)
+
+
+@pytest.mark.parametrize("codec", CODECS, ids=lambda codec: codec.name)
+def test_the_masks_of_a_patch_may_be_written_by_any_codec(codec: Codec) -> None:
+    """Its bits are differences, in which no kernel says anything of its neighbours."""
+    bits = np.zeros(128 * 18, np.uint8) if codec.name == "const" else random_bits(128 * 18, 0.05, 24)
+    bits = 1 - bits if codec.name == "gap-inverted" else bits
+    old = Content(24, (Prototype(7, "signed"),), (masked_tensor("w", (128, 2, 3, 3), np.zeros(128 * 18, np.uint8)),))
+    new = replace(old, masked=(masked_tensor("w", (128, 2, 3, 3), bits),))
+    patch = make_delta(old, new)
+    raw = patch.masked[0].planes[0].tobytes()
+    stored = codec.encode(raw, mask_lattice(manifest_of(patch), (), 0, len(raw)))
+    assert stored is not None
+    forge = Forge.of(encode(patch))
+    forge.sections[1] = [Piece(codec.id, popcount(raw), stored)]
+    same(read(forge.build()), patch)
+    same(apply_delta(old, read(forge.build())), new)
 
 
 # More than three chunks of masks: a tensor that spans chunks, several in one chunk, one that ends where a chunk ends.

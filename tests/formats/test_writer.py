@@ -148,6 +148,7 @@ def test_many_small_chunks_are_written_and_read(monkeypatch: pytest.MonkeyPatch)
     for name, build in SAMPLES.items():
         data = encode(build())
         same(read(data), build())
+        same(read(data, threads=3), build())
         with Reader.open(data) as reader:
             assert reader.content_id() == content_id(build())
             for tensor in build().masked:

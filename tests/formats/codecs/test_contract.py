@@ -51,6 +51,11 @@ def test_an_unknown_id_is_refused(bad: int) -> None:
         codec(bad)
 
 
+@pytest.mark.parametrize("each", [each for each in CODECS if each.uses_lattice], ids=lambda each: each.name)
+def test_a_codec_that_needs_the_places_of_the_bits_leaves_chunks_without_them_to_others(each: Codec) -> None:
+    assert each.encode(bytes(100)) is None
+
+
 @every_codec
 @given(chunks)
 def test_what_is_encoded_decodes_again(each: Codec, raw: bytes) -> None:
