@@ -24,7 +24,10 @@ from pemn_formats.value_blocks import BLOCK, ValueBlocks, word_of
 
 __all__ = ["expand_into"]
 
-_JOB = 1 << 20  # weights that one thread takes at a time: fewer, and the calls of the generator cost more than its work
+# Weights that one thread takes at a time: with fewer, numpy's calls and the handing over of the interpreter's lock cost
+# more than the work.
+_JOB = 1 << 22
+_SIGNS_AT_ONCE = 2 * BLOCK  # no values are held beside the weights, so more of them fit the cache
 _DTYPES = {np.dtype(np.float32): "float32", np.dtype(np.float16): "float16", np.dtype(np.uint16): "bfloat16"}
 
 
@@ -78,8 +81,9 @@ class _Expansion:
         """Write the `_JOB` weights from `start`."""
         stop = min(start + _JOB, self._tensor.numel)
         signs = self._values.signs(start, stop - start) if self._values.signs_only else None
-        for at in range(start, stop, BLOCK):
-            out = self._out[at : min(at + BLOCK, stop)]
+        step = BLOCK if signs is None else _SIGNS_AT_ONCE
+        for at in range(start, stop, step):
+            out = self._out[at : min(at + step, stop)]
             mask = self._tensor.planes[0][at // 8 :][: (out.size + 7) // 8]
             if signs is not None:
                 self._write_signs(out, mask, signs[(at - start) // 8 :][: mask.size], at, gather)

@@ -50,8 +50,7 @@ def integer(value: Any, least: int, most: int, what: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise FormatError(f"{what} must be an integer, found {type(value).__name__}")
     if not least <= value <= most:
-        shown_value = value if abs(value) < 10**24 else "a huge number"
-        raise FormatError(f"{what} is {shown_value}, expected {least} to {most}")
+        raise FormatError(f"{what} is {value}, expected {least} to {most}")
     return value
 
 

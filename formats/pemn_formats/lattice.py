@@ -8,7 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Flat", "Lattice", "Signs", "Windows"]
+__all__ = ["BLOCK", "Flat", "Lattice", "Signs", "Windows"]
+
+BLOCK = 1024
+"""The most bits that are predicted at once, before any of them is learned from."""
 
 Signs = Callable[[], npt.NDArray[np.int8]]
 
@@ -40,6 +43,11 @@ class Windows:
     def count(self) -> int:
         """Number of bits."""
         return self.rows * self.height * self.width
+
+    @property
+    def blocks(self) -> int:
+        """Number of blocks that its bits are coded in: each place of all kernels, cut into `BLOCK` bits."""
+        return self.height * self.width * -(-self.rows // BLOCK)
 
 
 Lattice = tuple[Flat | Windows, ...]

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from pemn_formats import canonical_json
 from pemn_formats.bundle import parts
 from pemn_formats.content import (
@@ -195,7 +197,7 @@ def _residual(value: Any) -> tuple[ResidualSpec, ...]:
         )
         for state_name in spec.state_names:
             check_name(state_name)
-        if spec.eps is not None and not 0 <= spec.eps < 1:
+        if spec.eps is not None and (not 0 <= spec.eps < 1 or np.signbit(spec.eps)):
             raise FormatError(f"the eps of {shown(name)} is {spec.eps}, expected at least 0 and below 1")
         specs.append(spec)
     return tuple(specs)

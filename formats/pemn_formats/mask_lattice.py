@@ -13,11 +13,15 @@ from pemn_formats.lattice import Flat, Lattice, Windows
 from pemn_formats.manifest import Manifest
 from pemn_formats.reconstruct import base_range
 
-__all__ = ["FEWEST_ROWS", "LARGEST_WINDOW", "mask_lattice"]
+__all__ = ["FEWEST_ROWS", "LARGEST_WINDOW", "MOST_BLOCKS", "mask_lattice"]
 
 FEWEST_ROWS = 64
 LARGEST_WINDOW = 256
-"""Fewer kernels, or larger ones, make many steps of few bits each: they are flat."""
+MOST_BLOCKS = 8192
+"""Fewer kernels, larger ones, or more blocks of them in a chunk make many steps of few bits each: they are flat.
+
+Honest nets stay far below the last one; without it a small hostile file could keep a reader busy for long.
+"""
 
 
 def mask_lattice(manifest: Manifest, prototypes: Sequence[Prototype], start: int, length: int) -> Lattice:
@@ -27,26 +31,30 @@ def mask_lattice(manifest: Manifest, prototypes: Sequence[Prototype], start: int
     """
     parts: list[Flat | Windows] = []
     at = 0
+    left = MOST_BLOCKS if manifest.delta is None else 0
     for tensor in manifest.masked:
         if at < start + length and at + tensor.mask_bytes > start:
             place, end = 8 * (at - start), 8 * length
-            windows = None if manifest.delta is not None else _windows(tensor, prototypes, manifest.seed, place, end)
-            parts += _planes(tensor, place, end) if windows is None else windows
+            kernels = _kernels(tensor, prototypes, manifest.seed, place, end)
+            if kernels is None or kernels.blocks > left:
+                parts += _planes(tensor, place, end)
+            else:
+                left -= kernels.blocks
+                first, last = kernels.start - place, kernels.start - place + kernels.count
+                parts += [*_flat(place, 0, first, end), kernels, *_flat(place, last, tensor.numel, end)]
         at += tensor.mask_bytes
     return tuple(parts)
 
 
-def _windows(
-    tensor: MaskedSpec, prototypes: Sequence[Prototype], seed: int, at: int, end: int
-) -> list[Flat | Windows] | None:
-    """The parts of a tensor of kernels whose first bit has place `at` (below 0: in an earlier chunk) in `end` bits."""
+def _kernels(tensor: MaskedSpec, prototypes: Sequence[Prototype], seed: int, at: int, end: int) -> Windows | None:
+    """The whole kernels of a tensor whose first bit has place `at` (below 0: in an earlier chunk) in `end` bits."""
     window = math.prod(tensor.shape[2:])
     if tensor.kept is not None or not 2 <= window <= LARGEST_WINDOW:
         return None
     first, last = -(-max(0, -at) // window), min(tensor.numel, end - at) // window
     if last - first < FEWEST_ROWS:
         return None
-    kernels = Windows(
+    return Windows(
         start=at + first * window,
         rows=last - first,
         height=window // tensor.shape[-1],
@@ -54,7 +62,6 @@ def _windows(
         negates=tensor.alphabet == "sign",
         signs=lambda: _signs(tensor, prototypes, seed, first * window, (last - first) * window),
     )
-    return [*_flat(at, 0, first * window, end), kernels, *_flat(at, last * window, tensor.numel, end)]
 
 
 def _planes(tensor: MaskedSpec, at: int, end: int) -> Iterator[Flat]:

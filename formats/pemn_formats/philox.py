@@ -15,7 +15,7 @@ _MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 _LOW = np.uint64(0xFFFFFFFF)
 _HALF = np.uint64(32)
-_BLOCKS_AT_ONCE = 1 << 14  # the temporaries of this many blocks stay within a core's cache
+_BLOCKS_AT_ONCE = 1 << 15  # the temporaries of this many blocks stay within a core's cache
 
 
 def check_seed(seed: int, what: str = "seed") -> int:

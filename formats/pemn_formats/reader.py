@@ -82,6 +82,7 @@ class Reader:
         self._sections = sections(self.prelude, self.manifest, header.rows, source)
         self._prototypes, self._masks, self._residual = self._sections
         self._masks.lattice = self._mask_lattice
+        self._lattice_prototypes: tuple[Prototype, ...] | None = None
         self._masked_at = {
             spec.name: (spec, at) for spec, at in _placed(self.manifest.masked, lambda spec: spec.mask_bytes)
         }
@@ -195,7 +196,9 @@ class Reader:
     def _mask_lattice(self, start: int, length: int) -> Lattice:
         if self.manifest.delta is not None:
             return mask_lattice(self.manifest, (), start, length)
-        return mask_lattice(self.manifest, self.prototypes(), start, length)
+        if self._lattice_prototypes is None:  # decoded once, not for every chunk; two threads may both do it
+            self._lattice_prototypes = self.prototypes()
+        return mask_lattice(self.manifest, self._lattice_prototypes, start, length)
 
     def verify_payload(self) -> None:
         """Check the SHA-256 over all sections; raise `FormatError` naming the damaged part if it differs."""

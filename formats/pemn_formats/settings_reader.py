@@ -83,4 +83,7 @@ def read_delta(value: Any, stored: Mapping[str, Sequence[Any]]) -> Delta:
     for index, (prototype, flag) in enumerate(zip(stored["prototypes"], flags["prototypes"], strict=True)):
         if prototype.seeded and flag:
             raise FormatError(f"the delta changes prototype {index}, whose values come from the seed")
+    for entry, flag in zip(stored["residual"], flags["residual"], strict=True):
+        if entry.dtype == "bool" and flag:
+            raise FormatError(f"the delta changes {shown(entry.name)}, whose values are booleans")
     return Delta(value["base"], value["result"], **flags)

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pemn_formats.codecs.rans import PRECISION, Decoder, encode
-from pemn_formats.lattice import Flat, Lattice, Windows
+from pemn_formats.lattice import BLOCK, Flat, Lattice, Windows
 
 __all__ = ["NEIGHBOURS", "Context", "lanes"]
 
@@ -23,7 +23,6 @@ NEIGHBOURS = ((0, -1), (-1, 0), (-1, -1), (-1, 1), (0, -2), (-2, 0))
 _CONTEXTS = 3 ** len(NEIGHBOURS)
 _FLAT = _CONTEXTS
 _FORGET = 1 << 14
-_BLOCK = 1 << 10
 
 
 def lanes(bits: int) -> int:
@@ -96,8 +95,8 @@ def _blocks(
     """Yield places and contexts of at most 1,024 bits at a time; the bits of earlier places are read in between."""
     for together in _runs(lattice):
         for places, context in _flat(together) if isinstance(together, list) else _windows(bits, together):
-            for at in range(0, places.size, _BLOCK):
-                yield places[at : at + _BLOCK], context[at : at + _BLOCK]
+            for at in range(0, places.size, BLOCK):
+                yield places[at : at + BLOCK], context[at : at + BLOCK]
 
 
 def _runs(lattice: Lattice) -> Iterator[list[Flat] | Windows]:

@@ -11,6 +11,7 @@ __all__ = ["Zstd", "compress", "decompress"]
 
 # Fast levels find fewer of the spurious matches that make independent bits larger; slow ones find real structure.
 _LEVELS = (1, 19)
+_WIDEST = 1 << 27
 
 
 def compress(raw: bytes) -> bytes:
@@ -28,8 +29,11 @@ def decompress(stored: bytes, raw_length: int) -> bytes:
         parameters = zstandard.get_frame_parameters(stored)
         if parameters.content_size != raw_length or parameters.dict_id:
             raise FormatError(f"a zstd frame declares {parameters.content_size} bytes, expected {raw_length}")
+        # The library checks the window only of frames that it does not decode in one go.
+        if parameters.window_size > _WIDEST:
+            raise FormatError(f"a zstd frame wants a window of {parameters.window_size} bytes, expected at most 2^27")
         # The library compares what came out with the declared size.
-        return zstandard.ZstdDecompressor(max_window_size=1 << 27).decompress(stored, allow_extra_data=False)
+        return zstandard.ZstdDecompressor(max_window_size=_WIDEST).decompress(stored, allow_extra_data=False)
     except zstandard.ZstdError as error:
         raise FormatError(f"a zstd frame does not decode: {error}") from None
 

@@ -18,7 +18,7 @@ from pemn_formats.errors import FormatError
 from pemn_formats.lattice import Flat, Windows
 from pemn_formats.limits import CHUNK_BYTES
 from pemn_formats.manifest import manifest_of
-from pemn_formats.mask_lattice import mask_lattice
+from pemn_formats.mask_lattice import MOST_BLOCKS, mask_lattice
 from pemn_formats.reader import Reader, read
 from pemn_formats.reconstruct import base
 from pemn_formats.writer import content_id
@@ -98,6 +98,14 @@ def test_kernels_cut_by_a_chunk_come_back_whole_and_alone() -> None:
     assert (kernels.rows, kernels.height, kernels.width) == ((8 * 4096 - head.count) // 9, 3, 3)
     first = 8 * CHUNK_BYTES + head.count
     assert np.array_equal(kernels.signs(), base(content, content.masked[0])[first : first + kernels.count])
+
+
+def test_a_chunk_has_no_more_blocks_than_a_reader_has_patience() -> None:
+    """Many tensors of few large kernels: a file of some kilobytes must not keep a reader busy for seconds."""
+    tensors = tuple(MaskedTensor(f"t{i}", (64, 1, 16, 16), 0, 0, "keep", np.float32(1.0)) for i in range(256))
+    lattice = mask_lattice(manifest_of(Content(0, (Prototype(3, "signed"),), tensors)), (), 0, CHUNK_BYTES)
+    assert sum(part.blocks for part in lattice if isinstance(part, Windows)) == MOST_BLOCKS
+    assert sum(part.count for part in lattice) == 8 * CHUNK_BYTES
 
 
 def test_signs_follow_the_fill() -> None:

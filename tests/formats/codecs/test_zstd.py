@@ -87,8 +87,9 @@ def test_a_huge_declared_size_allocates_nothing(traced: Callable[[], int]) -> No
     assert traced() < 1 << 16
 
 
-def test_a_wide_window_allocates_nothing(traced: Callable[[], int]) -> None:
-    assert decompress(wide_window(), len(RAW)) == RAW
+def test_a_wide_window_is_refused_and_allocates_nothing(traced: Callable[[], int]) -> None:
+    with pytest.raises(FormatError, match=r"^a zstd frame wants a window of 2147483648 bytes, expected at most 2\^27$"):
+        decompress(wide_window(), len(RAW))
     assert traced() < 1 << 16
 
 
