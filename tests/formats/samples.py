@@ -317,12 +317,13 @@ def ones_of(content: Content) -> int:
 # What hypothesis draws from. Bits and values come from short byte strings, repeated, so that examples shrink well.
 _names = st.text(st.characters(min_codepoint=33, max_codepoint=126, exclude_characters="/\\.:"), min_size=1, max_size=9)
 _float32 = st.floats(width=32, allow_nan=False, allow_infinity=False).map(np.float32)
+_integers = st.integers(-(1 << 63), (1 << 64) - 1)
 _json = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    st.none() | st.booleans() | _integers | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
     max_leaves=6,
 )
-_flat = st.integers() | st.text(max_size=8)
+_flat = _integers | st.text(max_size=8)
 
 
 def _bits(draw: Any, count: int) -> np.ndarray:

@@ -12,7 +12,7 @@ from pemn_formats.errors import FormatError
 from pemn_formats.limits import MAX_MANIFEST_ITEMS
 
 values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=6),
+    st.none() | st.booleans() | st.integers(-(1 << 63), (1 << 64) - 1) | st.text(max_size=6),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=4),
 )
 
@@ -27,6 +27,12 @@ def test_what_is_dumped_is_parsed_again(value: Any) -> None:
 
 def test_the_one_form() -> None:
     assert dump({"b": [1, True, None], "a": "\u00e9\n"}) == b'{"a":"\\u00e9\\n","b":[1,true,null]}'
+    assert dump("\x7f\U0001f600") == b'"\\u007f\\ud83d\\ude00"'
+
+
+@pytest.mark.parametrize("value", [-(1 << 63), (1 << 64) - 1, "\x7f\U0001f600", {"\U0001f600": 1, "\ufffd": 2}])
+def test_what_lies_at_the_bounds_is_accepted(value: Any) -> None:
+    assert parse(dump(value)) == value
 
 
 @given(values, st.sampled_from([{"indent": 1}, {"separators": (", ", ":")}, {"separators": (",", ": ")}]))
@@ -49,7 +55,16 @@ def test_other_forms_are_refused(value: Any, options: dict[str, Any]) -> None:
         (b'"\n"', "the manifest is not JSON: Invalid control character"),
         (b'"\\x"', r"the manifest is not JSON: Invalid \\escape"),
         (b"'a'", "the manifest is not JSON: Expecting value"),
-        (b"1" * 5000, "the manifest is not JSON: Exceeds the limit"),
+        (b"1" * 5000, "the manifest holds the integer 111111111111111111111111, expected "),
+        (
+            b"18446744073709551616",
+            r"the manifest holds the integer 18446744073709551616, expected -2\^63 to 2\^64 - 1$",
+        ),
+        (b"-9223372036854775809", "the manifest holds the integer -9223372036854775809, expected "),
+        (b"0" * 20 + b"1", "the manifest is not JSON: Extra data"),
+        (b'["\\ud800"]', "the manifest holds half of a surrogate pair"),
+        (b'{"\\udc00\\ud800":1}', "the manifest holds half of a surrogate pair"),
+        (b'"\x7f"', "the manifest is not canonical JSON"),
         (b"[" * 100_000, "the manifest is not JSON: nested too deeply"),
         (b"[" * 100_000 + b"]" * 100_000, "the manifest is not JSON: nested too deeply"),
         (b'{"a":' * 100_000 + b"0" + b"}" * 100_000, "the manifest is not JSON: nested too deeply"),
