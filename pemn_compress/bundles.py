@@ -44,7 +44,7 @@ def save_bundle(
     True
     """
     contents = {task: to_content(each) if isinstance(each, nn.Module) else read(each) for task, each in models.items()}
-    return write(path, join(contents), force=force)
+    return write(path, join(contents), force=force, threads=torch.get_num_threads())
 
 
 @torch.no_grad()

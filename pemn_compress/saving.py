@@ -67,7 +67,7 @@ def save_model(
         int8_layers=int8_layers,
         extra=extra,
     )
-    return write(path, content, force=force)
+    return write(path, content, force=force, threads=torch.get_num_threads())
 
 
 def to_content(

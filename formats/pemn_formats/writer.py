@@ -1,159 +1,156 @@
-"""From `Content` to the bytes of a file."""
+"""From `Content` to the bytes of a file, chunk by chunk."""
 
 from __future__ import annotations
 
 import hashlib
-import math
+import io
 import os
 import zlib
-from collections.abc import Iterable
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import BinaryIO
 
 from pemn_formats.atomic import atomic_write
-from pemn_formats.bits import pad_is_zero, popcount
-from pemn_formats.codecs import MASK_CODECS, VALUE_CODECS, Codec, encode_smallest
+from pemn_formats.bits import popcount
+from pemn_formats.bundle import not_a_model
+from pemn_formats.codecs import MASK_CODECS, VALUE_CODECS, encode_smallest
 from pemn_formats.codecs.zstd import compress
-from pemn_formats.content import DTYPES, Content
+from pemn_formats.content import Content
 from pemn_formats.errors import FormatError, PemnError
-from pemn_formats.lattice import Lattice
-from pemn_formats.ledger import Ledger
+from pemn_formats.identity import identity
+from pemn_formats.ledger import Ledger, ledger_of
 from pemn_formats.limits import CHUNK_BYTES
-from pemn_formats.manifest import differences, manifest_of, to_json
+from pemn_formats.manifest import Manifest, manifest_of, to_json
 from pemn_formats.manifest_reader import parse
 from pemn_formats.mask_lattice import mask_lattice
-from pemn_formats.prelude import CHUNK_ROW, Chunk, Prelude
-from pemn_formats.reader import Reader
-from pemn_formats.residual_rules import check_values
+from pemn_formats.pieces import mask_pieces, prototype_pieces, residual_pieces
+from pemn_formats.prelude import CHUNK_ROW, PRELUDE_BYTES, Chunk, Prelude, chunk_lengths
 
 __all__ = ["content_id", "encode", "write"]
 
+Coded = tuple[Chunk, bytes]
 
-def write(path: str | os.PathLike[str], content: Content, *, force: bool = False) -> Ledger:
+
+def write(path: str | os.PathLike[str], content: Content, *, force: bool = False, threads: int = 1) -> Ledger:
     """Write a content to a `.pemn` file, whole or not at all, and return its ledger.
 
-    Raises `PemnError` where the file cannot be put, or where `content` breaks a rule of the format.
+    Beside the content, no more than a few chunks for each of the `threads` that encode are held. Raises `PemnError`
+    where the file cannot be put, or where `content` breaks a rule of the format or is a patch.
     """
-    data = encode(content)
-    with Reader.open(data) as reader:
-        ledger = reader.ledger()
+    if content.delta is not None:
+        raise not_a_model(content.delta)
     with atomic_write(path, force=force) as file:
-        file.write(data)
-    return ledger
+        prelude = _write_to(file, content, threads)
+    ones = [tuple(map(popcount, tensor.planes)) for tensor in content.masked]
+    return ledger_of(prelude, manifest_of(content), ones)
 
 
-def encode(content: Content) -> bytes:
-    """Return the bytes of a content. The same content and library versions give the same bytes."""
-    manifest_json = _checked_manifest(content)
-    manifest = manifest_of(content)
-    prototypes, masks, residual = _streams(content)
-    sections, rows = [], []
-    for stream, candidates, is_mask in (
-        (prototypes, VALUE_CODECS, False),
-        (masks, MASK_CODECS, True),
-        (residual, VALUE_CODECS, False),
-    ):
-        section = bytearray()
-        for start in range(0, len(stream), CHUNK_BYTES):
-            raw = stream[start : start + CHUNK_BYTES]
-            lattice = mask_lattice(manifest, content.prototypes, start, len(raw)) if is_mask else ()
-            chunk, stored = _encode_chunk(raw, candidates, lattice, is_mask)
-            rows.append(chunk)
-            section += stored
-        sections.append(bytes(section))
-    frame = compress(manifest_json)
-    stored_manifest = frame if len(frame) < len(manifest_json) else manifest_json
-    table = b"".join(CHUNK_ROW.pack(row.codec, row.stored, row.ones, row.crc) for row in rows)
-    payload = b"".join(sections)
-    prelude = Prelude(
-        manifest_stored=len(stored_manifest),
-        manifest_raw=len(manifest_json),
-        chunks=len(rows),
-        prototype_stored=len(sections[0]),
-        mask_stored=len(sections[1]),
-        residual_stored=len(sections[2]),
-        file_bytes=0,
-        payload_sha256=hashlib.sha256(payload).digest(),
-    )
-    prelude = Prelude(**{**vars(prelude), "file_bytes": prelude.header_bytes + len(payload)})
-    return prelude.pack(stored_manifest, table) + stored_manifest + table + payload
+def encode(content: Content, *, threads: int = 1) -> bytes:
+    """Return the bytes of a content. The same content and library versions give the same bytes on any `threads`."""
+    file = io.BytesIO()
+    _write_to(file, content, threads)
+    return file.getvalue()
 
 
 def content_id(content: Content) -> str:
     """Return the identity of a content, as 64 hexadecimal digits: SHA-256 over what it says, however it is coded."""
-    from pemn_formats.identity import identity
+    manifest_json = to_json(manifest_of(content), extra=False)
+    return identity(manifest_json, prototype_pieces(content), mask_pieces(content), residual_pieces(content))
 
-    return identity(to_json(manifest_of(content), extra=False), *_streams(content))
+
+def _write_to(file: BinaryIO, content: Content, threads: int) -> Prelude:
+    """Write header and sections to an empty file. The header's length is known before, its content after the rest."""
+    manifest = manifest_of(content)
+    manifest_json = _checked_json(manifest)
+    frame = compress(manifest_json)
+    stored_manifest = frame if len(frame) < len(manifest_json) else manifest_json
+    streams = (manifest.prototype_bytes, manifest.mask_bytes, manifest.residual_bytes)
+    chunks = sum(len(chunk_lengths(stream)) for stream in streams)
+    header_bytes = PRELUDE_BYTES + len(stored_manifest) + chunks * CHUNK_ROW.size
+    file.write(bytes(header_bytes))
+    digest, table = hashlib.sha256(), bytearray()
+    lengths = []
+    for coded in _sections(content, manifest):
+        length = 0
+        for chunk, stored in _in_order(coded, threads):
+            table += CHUNK_ROW.pack(chunk.codec, chunk.stored, chunk.ones, chunk.crc)
+            digest.update(stored)
+            file.write(stored)
+            length += len(stored)
+        lengths.append(length)
+    prelude = Prelude(
+        manifest_stored=len(stored_manifest),
+        manifest_raw=len(manifest_json),
+        chunks=chunks,
+        prototype_stored=lengths[0],
+        mask_stored=lengths[1],
+        residual_stored=lengths[2],
+        file_bytes=header_bytes + sum(lengths),
+        payload_sha256=digest.digest(),
+    )
+    file.seek(0)
+    file.write(prelude.pack(stored_manifest, bytes(table)) + stored_manifest + table)
+    return prelude
 
 
-def _checked_manifest(content: Content) -> bytes:
+def _checked_json(manifest: Manifest) -> bytes:
     """What the reader would refuse must not be written: the manifest goes through the reader's own checks."""
     try:
-        raw = to_json(manifest_of(content))
+        raw = to_json(manifest)
         parse(raw)
-    except FormatError as error:
-        raise PemnError(f"the model cannot be written: {error}") from None
-    except (TypeError, ValueError) as error:
+    except (FormatError, TypeError, ValueError) as error:
         raise PemnError(f"the model cannot be written: {error}") from None
     return raw
 
 
-def _streams(content: Content) -> tuple[bytes, bytes, bytes]:
-    prototypes = b"".join(
-        _values(each.values, each.source, each.length, f"prototype {index}")
-        for index, each in enumerate(content.prototypes)
-        if not each.seeded
-    )
-    masks = b"".join(_planes(content))
-    residual = b"".join(
-        _values(each.values, each.held_dtype, math.prod(each.held_shape), each.name) for each in content.residual
-    )
-    _check_finite(content)
-    return prototypes, masks, residual
+def _sections(content: Content, manifest: Manifest) -> Iterator[Iterator[Callable[[], Coded]]]:
+    """The encoding of each chunk of each section, as calls that any thread may make."""
+    yield (partial(_value_chunk, raw) for _, raw in _chunks(prototype_pieces(content)))
+    yield (partial(_mask_chunk, content, manifest, at, raw) for at, raw in _chunks(mask_pieces(content)))
+    yield (partial(_value_chunk, raw) for _, raw in _chunks(residual_pieces(content)))
 
 
-def _planes(content: Content) -> Iterable[bytes]:
-    unruly = differences(manifest_of(content))
-    for tensor in content.masked:
-        if len(tensor.planes) != len(tensor.plane_bits):
-            raise PemnError(f"{tensor.name} has {len(tensor.planes)} bit planes, expected {len(tensor.plane_bits)}")
-        for plane, bits in zip(tensor.planes, tensor.plane_bits, strict=True):
-            if plane.dtype != np.uint8 or plane.shape != ((bits + 7) // 8,) or not pad_is_zero(plane, bits):
-                raise PemnError(f"{tensor.name} has a bit plane that is not {bits} packed bits with zero padding")
-            yield plane.tobytes()
-        checked = ("masked", tensor.name) not in unruly
-        if checked and tensor.kept is not None and popcount(tensor.planes[0]) != tensor.kept:
-            raise PemnError(f"{tensor.name} keeps {popcount(tensor.planes[0])} weights, but says {tensor.kept}")
+def _value_chunk(raw: bytes) -> Coded:
+    codec, stored = encode_smallest(raw, VALUE_CODECS)
+    return Chunk(codec.id, len(stored), 0, zlib.crc32(stored)), stored
 
 
-def _values(values: npt.NDArray[Any] | None, dtype: str, count: int, what: str) -> bytes:
-    if values is None or values.size != count or values.dtype != DTYPES[dtype]:
-        found = "none" if values is None else f"{values.size} of {values.dtype}"
-        raise PemnError(f"{what} must hold {count} values of {dtype}, found {found}")
-    return values.tobytes()
+def _mask_chunk(content: Content, manifest: Manifest, start: int, raw: bytes) -> Coded:
+    lattice = mask_lattice(manifest, content.prototypes, start, len(raw))
+    codec, stored = encode_smallest(raw, MASK_CODECS, lattice)
+    return Chunk(codec.id, len(stored), popcount(raw), zlib.crc32(stored)), stored
 
 
-def _check_finite(content: Content) -> None:
-    """Values that are multiplied must be finite, and residual entries must obey their rules."""
-    unruly = differences(manifest_of(content))
-    held = [
-        (f"prototype {index}", each.values)
-        for index, each in enumerate(content.prototypes)
-        if not each.seeded and ("prototype", index) not in unruly
-    ]
-    for what, values in held:
-        if values is not None and not np.isfinite(values).all():
-            raise PemnError(f"{what} holds values that are not finite")
-    for entry in content.residual:
-        if (entry.kind, entry.name) not in unruly:
-            try:
-                check_values(entry)
-            except FormatError as error:
-                raise PemnError(str(error)) from None
+def _chunks(pieces: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
+    """Cut a stream into chunks; yield the place of each in the stream, and its bytes."""
+    start, held = 0, bytearray()
+    for piece in pieces:
+        left = memoryview(piece)
+        while left.nbytes:
+            taken = left[: CHUNK_BYTES - len(held)]
+            held += taken
+            left = left[taken.nbytes :]
+            if len(held) == CHUNK_BYTES:
+                yield start, bytes(held)
+                start += CHUNK_BYTES
+                held.clear()
+    if held:
+        yield start, bytes(held)
 
 
-def _encode_chunk(raw: bytes, candidates: tuple[Codec, ...], lattice: Lattice, is_mask: bool) -> tuple[Chunk, bytes]:
-    codec, stored = encode_smallest(raw, candidates, lattice)
-    return Chunk(codec.id, len(stored), popcount(raw) if is_mask else 0, zlib.crc32(stored)), stored
+def _in_order(calls: Iterable[Callable[[], Coded]], threads: int) -> Iterator[Coded]:
+    """Make calls on several threads and yield what they return, in order, running ahead by two calls a thread."""
+    if threads <= 1:
+        for call in calls:
+            yield call()
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        pending: deque[Future[Coded]] = deque()
+        for call in calls:
+            pending.append(pool.submit(call))
+            if len(pending) > 2 * threads:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()

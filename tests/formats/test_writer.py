@@ -15,6 +15,7 @@ from samples import SAMPLES, any_contents, contents, dense, masked_tensor, one_t
 from pemn_formats import writer
 from pemn_formats.codecs import MASK_CODECS, encode_smallest
 from pemn_formats.content import Content, Prototype
+from pemn_formats.delta import make_delta
 from pemn_formats.errors import PemnError
 from pemn_formats.lattice import Flat
 from pemn_formats.reader import Reader, read
@@ -156,6 +157,35 @@ def test_many_small_chunks_are_written_and_read(monkeypatch: pytest.MonkeyPatch)
             for entry in build().residual:
                 found = reader.residual(entry.name, entry.kind)
                 assert found.values.tobytes() == entry.values.tobytes(), name
+
+
+def test_threads_change_no_byte(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for module in ("limits", "writer", "sections", "prelude"):
+        monkeypatch.setattr(f"pemn_formats.{module}.CHUNK_BYTES", 7)
+    for name, build in SAMPLES.items():
+        content = build()
+        expected = encode(content)
+        assert encode(content, threads=3) == expected, name
+        if content.delta is None:
+            write(tmp_path / name, content, threads=3)
+            assert (tmp_path / name).read_bytes() == expected
+
+
+def test_an_error_on_a_thread_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(writer, "encode_smallest", fail)
+    with pytest.raises(MemoryError):
+        write(tmp_path / "a.pemn", one_tensor(), threads=2)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_patch_is_no_model_to_write(tmp_path: Path) -> None:
+    patch = make_delta(one_tensor(), one_tensor())
+    with pytest.raises(PemnError, match="is a delta of content"):
+        write(tmp_path / "a.pemn", patch)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_file_is_written_once_and_its_ledger_returned(tmp_path: Path) -> None:
