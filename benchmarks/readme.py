@@ -141,16 +141,22 @@ def short_training(results: Mapping[str, Any]) -> str:
 
 
 def load_time(results: Mapping[str, Any]) -> str:
-    """Placeholder order: filled from the cases that the file holds."""
+    """Every way in, as its time over that of safetensors in float32."""
     rows = [
-        (case["name"], case["cache"], *(f"{case['ratio'][rival]:.2f}" for rival in results["rivals"]))
-        for case in results["readme"]
+        (f"{size['values'] / 1e6:.0f} M", name, *(_times(way, cache) for cache in ("warm", "cold")))
+        for size in results["sizes"]
+        for name, way in size["ways"].items()
     ]
-    header = ("file", "page cache", *(f"time over {rival}" for rival in results["rivals"]))
+    header = ("weights", "way in", "file in the page cache", "file on disk")
     return (
-        f"From a file to dense float32 tensors ({_where(results)}; `python -m benchmarks.load_time`), medians of"
-        f" interleaved runs:\n\n{_table(header, rows)}"
+        "Time from a file to float32 tensors, in milliseconds and over the time that safetensors float32 takes for the"
+        f" same (medians of {results['repeats']} alternating runs; {_where(results)}, one thread; `python -m"
+        f" benchmarks.load_time --threads 1`):\n\n{_table(header, rows)}"
     )
+
+
+def _times(way: Mapping[str, Any], cache: str) -> str:
+    return f"{way[cache]['median_ms']:,.0f} ({way['ratio_to_safetensors_float32'][cache]:.2f}x)"
 
 
 REGIONS: Mapping[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {
