@@ -105,7 +105,7 @@ def _residual(value: Any) -> tuple[Entry, ...]:
         elif name != "":
             refuse_unless(isinstance(name, str), "a bad name")
             check_name(f"{name}.num_batches_tracked")
-        refuse_unless(dtype == "log8" or dtype in WIDTHS, "an unknown dtype")
+        refuse_unless(dtype in ("log8", *WIDTHS), "an unknown dtype")
         least = int(kind == "int8")
         entry = Entry(name, _shape(shape, least, least), kind, dtype, take() if kind == "bn" else None)
         if kind == "bn":
