@@ -1,0 +1,206 @@
+"""How close to Shannon does each mask codec come, how fast is it, and what do masks that were really learned take?
+
+    python -m benchmarks.mask_codecs [--data folder:PATH] [--quick]
+
+Random masks have independent bits; no coder can go below n H(density). Learned masks come from nets that are trained
+here: digits from the package, and with `--data` a ResNet-20 and a ConvMixer on those images. Each codec codes the mask
+stream in chunks as the writer does; `chosen` is what the writer takes. Rivals code the packed bits: zstd level 19, xz
+preset 9. Every coded form is decoded and compared before its time counts; times are medians of alternating runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import lzma
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import zstandard
+
+from benchmarks.record import RESULTS, write_results
+from benchmarks.table import render
+from pemn_compress import MaskConfig, TrainConfig, fit, mask_
+from pemn_compress.data import load_data
+from pemn_compress.models import build, data_arguments
+from pemn_compress.saving import to_content
+from pemn_compress.train.subset import stratified_subset
+from pemn_formats.bits import pack, popcount
+from pemn_formats.codecs import MASK_CODECS, Codec, encode_smallest
+from pemn_formats.content import Content, MaskedTensor, Prototype
+from pemn_formats.ledger import entropy_bits
+from pemn_formats.limits import CHUNK_BYTES
+from pemn_formats.manifest import manifest_of
+from pemn_formats.mask_lattice import mask_lattice
+
+DENSITIES = (0.5, 0.3, 0.2, 0.1, 0.05, 0.03, 0.01, 0.003)
+SIZES: Mapping[str, int] = {"64 k": 65_536, "0.6 M": 600_000, "8 M": 8_000_000}
+
+# What is trained: name, images (digits, or those of --data), architecture, mask options, epochs, images at most.
+LEARNED: Sequence[tuple[str, bool, str, Mapping[str, Any], Mapping[str, Any], int, int]] = (
+    ("mlp 128 x 2, keep", False, "mlp", {"hidden": 128, "depth": 2}, {}, 30, 0),
+    ("mlp 128 x 2, ternary", False, "mlp", {"hidden": 128, "depth": 2}, {"alphabet": "ternary"}, 30, 0),
+    (
+        "mlp 128 x 2, topk density 0.1",
+        False,
+        "mlp",
+        {"hidden": 128, "depth": 2},
+        {"learner": "topk", "density": 0.1},
+        30,
+        0,
+    ),
+    ("resnet-20, keep", True, "resnet", {"depth": 20}, {}, 4, 15_000),
+    ("convmixer 128/4, keep", True, "convmixer", {"dim": 128, "depth": 4, "kernel": 5, "patch": 4}, {}, 4, 10_000),
+)
+
+
+def random_content(weights: int, density: float) -> Content:
+    """One tensor without kernels whose mask bits are independent."""
+    bits = np.random.default_rng(0).random(weights) < density
+    tensor = MaskedTensor("w", (weights,), 0, 0, "keep", np.float32(1.0), None, (pack(bits),))
+    return Content(0, (Prototype(251, "signed"),), (tensor,))
+
+
+def learned_content(
+    data: str, model: str, args: Mapping[str, Any], mask: Mapping[str, Any], epochs: int, limit: int
+) -> tuple[Content, dict[str, Any]]:
+    """Train a masked net; return its content and how it was trained."""
+    splits = load_data(data)
+    train = stratified_subset(splits.train, limit, 0) if limit and limit < len(splits.train) else splits.train
+    splits = type(splits)(**{**vars(splits), "train": train})
+    spec = splits.spec
+    torch.manual_seed(0)
+    fitting = data_arguments(model, classes=spec.classes, channels=spec.channels, size=spec.size)
+    net = mask_(build(model, **{**fitting, **args}), MaskConfig(**mask))
+    photographs = data != "digits"
+    result = fit(net, splits, TrainConfig(epochs=epochs, flip=photographs, shift=2 if photographs else 0))
+    kind = "digits" if data == "digits" else "images of a folder"
+    trained = {
+        "data": kind,
+        "images": len(train),
+        "epochs": epochs,
+        "test_accuracy": result.test.accuracy,
+        "args": dict(args),
+        "mask": dict(mask),
+    }
+    return to_content(net), trained
+
+
+def measure(content: Content, repeats: int) -> dict[str, Any]:
+    """Bytes and speeds of every codec, of the writer's choice and of the rivals on one mask stream."""
+    manifest = manifest_of(content)
+    stream = b"".join(plane.tobytes() for tensor in content.masked for plane in tensor.planes)
+    weights = sum(tensor.numel for tensor in content.masked)
+    planes = [pair for t in content.masked for pair in zip(t.plane_bits, map(popcount, t.planes), strict=True)]
+    shannon = sum(entropy_bits(bits, ones) for bits, ones in planes) / 8
+    chunks = [
+        (
+            stream[at : at + CHUNK_BYTES],
+            mask_lattice(manifest, content.prototypes, at, len(stream[at : at + CHUNK_BYTES])),
+        )
+        for at in range(0, len(stream), CHUNK_BYTES)
+    ]
+    taken = [encode_smallest(raw, MASK_CODECS, lattice) for raw, lattice in chunks]
+    chosen = sum(len(stored) for _, stored in taken)
+    names = list(dict.fromkeys(codec.name for codec, _ in taken))
+    row: dict[str, Any] = {
+        "weights": weights,
+        "shannon_bytes": shannon,
+        "chosen": {"codec": ", ".join(names), "bytes": chosen, "bits_per_weight": 8 * chosen / weights},
+        "codecs": {codec.name: _codec(codec, chunks, weights, repeats) for codec in MASK_CODECS},
+        "rivals": {name: _rival(pair, stream, weights, repeats) for name, pair in _RIVALS.items()},
+    }
+    for each in (row["chosen"], *row["codecs"].values(), *row["rivals"].values()):
+        if each is not None and shannon:
+            each["over_shannon_percent"] = round(100 * (each["bytes"] / shannon - 1), 3)
+    return row
+
+
+def _codec(codec: Codec, chunks: Sequence[tuple[bytes, Any]], weights: int, repeats: int) -> dict[str, Any] | None:
+    def encode() -> list[bytes | None]:
+        return [codec.encode(raw, lattice) for raw, lattice in chunks]
+
+    coded = [stored for stored in encode() if stored is not None]
+    if len(coded) != len(chunks):
+        return None
+
+    def decode() -> list[bytes]:
+        return [codec.decode(stored, len(raw), lattice) for stored, (raw, lattice) in zip(coded, chunks, strict=True)]
+
+    if decode() != [raw for raw, _ in chunks]:
+        raise RuntimeError(f"{codec.name} does not give the mask back")
+    return {"bytes": sum(map(len, coded)), **_speeds(encode, decode, weights, repeats)}
+
+
+def _rival(
+    pair: tuple[Callable[[bytes], bytes], Callable[[bytes], bytes]], stream: bytes, weights: int, repeats: int
+) -> dict[str, Any]:
+    coded = pair[0](stream)
+    if pair[1](coded) != stream:
+        raise RuntimeError("a rival does not give the mask back")
+    return {"bytes": len(coded), **_speeds(lambda: pair[0](stream), lambda: pair[1](coded), weights, repeats)}
+
+
+def _speeds(encode: Callable[[], object], decode: Callable[[], object], weights: int, repeats: int) -> dict[str, float]:
+    times: dict[str, list[float]] = {"encode": [], "decode": []}
+    for _ in range(repeats):
+        for name, function in (("encode", encode), ("decode", decode)):
+            began = time.perf_counter()
+            function()
+            times[name].append(time.perf_counter() - began)
+    return {f"{name}_million_weights_per_s": weights / statistics.median(t) / 1e6 for name, t in times.items()}
+
+
+_RIVALS: Mapping[str, tuple[Callable[[bytes], bytes], Callable[[bytes], bytes]]] = {
+    "zstd-19": (zstandard.ZstdCompressor(level=19).compress, zstandard.ZstdDecompressor().decompress),
+    "xz-9": (lambda raw: lzma.compress(raw, preset=9), lzma.decompress),
+}
+
+
+def show(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Percent over Shannon of every coder, a dash where it cannot or would not code the mask."""
+    names = [codec.name for codec in MASK_CODECS]
+    body = [
+        [
+            row["name"],
+            row["chosen"]["codec"],
+            row["chosen"].get("over_shannon_percent"),
+            *((row["codecs"][name] or {}).get("over_shannon_percent") for name in names),
+            *(row["rivals"][name].get("over_shannon_percent") for name in _RIVALS),
+        ]
+        for row in rows
+    ]
+    return render(["mask", "chosen", "chosen %", *names, *_RIVALS], body)
+
+
+def main() -> None:
+    """Measure, print and write `results/mask_codecs.json`."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", default=None, help="images for the convolutional nets, such as folder:PATH")
+    parser.add_argument("--quick", action="store_true", help="the smallest size and digits alone, one repeat")
+    parser.add_argument("--out", type=Path, default=RESULTS / "mask_codecs.json")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    sizes = dict(list(SIZES.items())[:1]) if options.quick else SIZES
+    learned, independent = [], []
+    for name, photographs, model, args, mask, epochs, limit in LEARNED:
+        if photographs and (options.data is None or options.quick):
+            continue
+        content, trained = learned_content(options.data if photographs else "digits", model, args, mask, epochs, limit)
+        learned.append({"name": name, "trained": trained, **measure(content, 1 if options.quick else 3)})
+    print(show(learned), flush=True)
+    for size, weights in sizes.items():
+        for density in DENSITIES:
+            repeats = 1 if options.quick or weights > 1_000_000 else 3
+            row = {"name": f"{size}, density {density}", "density": density}
+            independent.append({**row, **measure(random_content(weights, density), repeats)})
+    print(show(independent))
+    print(f"wrote {write_results(options.out, {'learned': learned, 'independent': independent})}")
+
+
+if __name__ == "__main__":
+    main()
