@@ -16,7 +16,6 @@ Bits = npt.NDArray[Any]
 
 _BYTES = np.arange(256, dtype=np.uint8)[:, None]
 _IS_SET = np.unpackbits(_BYTES, axis=1, bitorder="little").astype(np.bool_)
-_LOW_NIBBLES = np.uint16(0x0F0F)
 
 
 def all_ones_rows(word: np.dtype[Any]) -> Bits:
@@ -47,15 +46,15 @@ def pair_rows(value: Bits) -> Bits:
 def pair_up(low: npt.NDArray[np.uint8], high: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """Return two bytes for each: the low nibbles of both arrays, then their high nibbles; `low` in the low half."""
     pairs = high.astype("<u2")
-    shifted = pairs << np.uint16(4)
-    pairs |= shifted
-    pairs &= _LOW_NIBBLES
-    pairs <<= np.uint16(4)
-    spread = low.astype("<u2")
-    np.left_shift(spread, np.uint16(4), out=shifted)
-    spread |= shifted
-    spread &= _LOW_NIBBLES
-    pairs |= spread
+    pairs <<= np.uint16(8)
+    pairs |= low
+    # The two nibbles in the middle change places.
+    changed = pairs >> np.uint16(4)
+    changed ^= pairs
+    changed &= np.uint16(0x00F0)
+    pairs ^= changed
+    changed <<= np.uint16(4)
+    pairs ^= changed
     return pairs.view(np.uint8)
 
 
