@@ -155,6 +155,30 @@ def load_time(results: Mapping[str, Any]) -> str:
     )
 
 
+def load_in_place(results: Mapping[str, Any]) -> str:
+    """Filling the parameters of a model that exists, with the memory that it takes besides."""
+    rows = [
+        (
+            threads,
+            name,
+            *(f"{way[cache]['median_ms']:.0f} ({_over(way[cache]):.2f}x)" for cache in ("warm", "cold")),
+            f"{way['peak_mib']:.0f} MiB",
+        )
+        for threads, ways in results["ways_by_threads"].items()
+        for name, way in ways.items()
+    ]
+    header = ("threads", "from", "file in the page cache", "file on disk", "memory besides the model")
+    return (
+        f"Filling the {results['weights'] / 1e6:.0f} M parameters of a model that exists, in milliseconds and over"
+        f" safetensors float32 (medians of {results['repeats']} alternating runs; {_where(results)};"
+        f" `python -m benchmarks.load_in_place`):\n\n{_table(header, rows)}"
+    )
+
+
+def _over(way: Mapping[str, Any]) -> float:
+    return float(way["time_over"]["safetensors float32"])
+
+
 def _times(way: Mapping[str, Any], cache: str) -> str:
     return f"{way[cache]['median_ms']:,.0f} ({way['ratio_to_safetensors_float32'][cache]:.2f}x)"
 
@@ -166,6 +190,7 @@ REGIONS: Mapping[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {
     "masks": ("mask_codecs", masks),
     "short_training": ("short_training", short_training),
     "load_time": ("load_time", load_time),
+    "load_in_place": ("load_in_place", load_in_place),
 }
 
 
