@@ -18,7 +18,7 @@ def test_every_way_is_timed(
     monkeypatch.setattr(load_time, "SIZES", {"tiny": {"dim": 32, "depth": 1}})
     load_time.main(["--sizes", "tiny", "--repeats", "2", "--out", str(tmp_path / "out.json")])
     (size,) = json.loads((tmp_path / "out.json").read_text())["sizes"]
-    assert len(size["ways"]) == 6
+    assert len(size["ways"]) == 9
     assert size["ways"]["load_file full"]["bytes"] < size["ways"]["safetensors float16"]["bytes"]
     for way in size["ways"].values():
         for cache in ("warm", "cold"):
