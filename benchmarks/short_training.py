@@ -35,8 +35,9 @@ from pemn_compress.train.progress import EpochReport, Progress
 from pemn_compress.train.run_config import RunConfig
 from pemn_compress.train.subset import stratified_subset
 
-# A preset and the options that a row changes. Dense nets want a smaller rate, chosen on validation images.
-ROWS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+# A row: a preset and the options that it changes. Dense nets want a smaller rate, chosen on validation images.
+Rows = Mapping[str, tuple[str, Mapping[str, Any]]]
+ROWS: Rows = {
     "dense": ("default", {"regular": True, "lr": 0.005}),
     "default": ("default", {}),
     "rp 251 values": ("default", {"strategy": "rp"}),
@@ -48,7 +49,8 @@ ROWS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "paper rp 1e-3": ("paper", {"ratio": 1e-3}),
 }
 # How everything that is not masked is written: name -> options of save_model.
-FILES: Mapping[str, Mapping[str, Any]] = {
+Files = Mapping[str, Mapping[str, Any]]
+FILES: Files = {
     "float16": {},
     "log8": {"residual_dtype": "log8"},
     "lossless": {"lossless": True},
@@ -82,16 +84,18 @@ class _Epochs(Progress):
         self.reports.append(report)
 
 
-def config_of(row: str, seed: int, budget: Budget, data: str) -> RunConfig:
+def config_of(row: str, seed: int, budget: Budget, data: str, rows: Rows = ROWS) -> RunConfig:
     """The run that a row is with one seed."""
-    preset, options = ROWS[row]
+    preset, options = rows[row]
     shared = dataclasses.asdict(budget)
     return resolve(preset, {**shared, **options, "data": data, "seed": seed, "device": "cpu"})
 
 
-def run_row(row: str, seed: int, budget: Budget, splits: Splits, folder: Path) -> dict[str, Any]:
+def run_row(
+    row: str, seed: int, budget: Budget, splits: Splits, folder: Path, rows: Rows = ROWS, files: Files = FILES
+) -> dict[str, Any]:
     """Train, save, load and evaluate one row with one seed; `folder` takes the files."""
-    config = config_of(row, seed, budget, splits.spec.name)
+    config = config_of(row, seed, budget, splits.spec.name, rows)
     described = splits.spec.to_input()
     model = build_model(config, described)
     watched = _Epochs()
@@ -102,7 +106,7 @@ def run_row(row: str, seed: int, budget: Budget, splits: Splits, folder: Path) -
         "row": row,
         "seed": seed,
         "mask": config.mask and config.mask.to_dict(),
-        "preset": ROWS[row][0],
+        "preset": rows[row][0],
         "recipe": {name: getattr(config.train, name) for name in ("lr", "weight_decay", "schedule", "grad_clip")},
         "best_epoch": result.best_epoch,
         "validation_accuracy": result.validation and result.validation.accuracy,
@@ -119,7 +123,7 @@ def run_row(row: str, seed: int, budget: Budget, splits: Splits, folder: Path) -
     record["dense_float32_bytes"] = (folder / "dense.safetensors").stat().st_size
     if config.mask is not None:
         record["files"] = {
-            name: _through_a_file(model, splits, folder / f"{name}.pemn", how) for name, how in FILES.items()
+            name: _through_a_file(model, splits, folder / f"{name}.pemn", how) for name, how in files.items()
         }
     return record
 
@@ -199,21 +203,25 @@ def show(runs: Sequence[Mapping[str, Any]]) -> str:
     return render(list(columns), [[row[key] for key in columns.values()] for row in summary(runs)])
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parser_of(what: str | None, rows: Rows) -> argparse.ArgumentParser:
+    """The arguments of a benchmark that trains rows under one short budget."""
+    parser = argparse.ArgumentParser(description=what, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, help="a data set's name, or folder:PATH")
     parser.add_argument("--describe", default=None, help="what the images are, for the results (never their path)")
-    parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS))
+    parser.add_argument("--rows", nargs="*", choices=list(rows), default=list(rows))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
-    parser.add_argument("--limit-train", type=int, default=20_000, help="training images (0: all)")
+    parser.add_argument("--limit-train", type=int, default=15_000, help="training images (0: all)")
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--dim", type=int, default=48)
     parser.add_argument("--depth", type=int, default=4)
     parser.add_argument("--patch", type=int, default=4)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--out", type=Path, default=RESULTS / "short_training.json")
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def prepare(options: argparse.Namespace) -> tuple[Splits, Budget, dict[str, Any]]:
+    """The images, the budget and what to say of the images, from parsed arguments."""
     torch.set_num_threads(options.threads)
     splits = load_data(options.data, validation=0.1, seed=0)
     if options.limit_train:
@@ -229,6 +237,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "validation": len(splits.validation),
         "test": len(splits.test),
     }
+    return splits, budget, facts
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = parser_of(__doc__, ROWS)
+    parser.add_argument("--out", type=Path, default=RESULTS / "short_training.json")
+    options = parser.parse_args(arguments)
+    splits, budget, facts = prepare(options)
     runs: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         for seed in options.seeds:

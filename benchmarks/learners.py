@@ -1,0 +1,115 @@
+"""What each learner and each lever of training gives in the same short time on the CPU, one change a row.
+
+    python -m benchmarks.learners --data folder:PATH --describe "CIFAR-10 as JPEG files" [--rows ROW...]
+
+As `short_training`, whose code it uses: the same ConvMixer, images and epochs for every row, and every row is the
+default preset with one change. A choice between rows is made on validation images; test images are looked at once a
+run and stand beside them. Runs of other rows that `--out` holds stay where data and budget are the same, so rows can be
+measured one at a time; `--merge` takes in runs of other result files as well (`--rows` without a name trains nothing).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import statistics
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.environment import environment
+from benchmarks.record import RESULTS, write_results
+from benchmarks.short_training import Rows, parser_of, prepare, run_row
+from benchmarks.table import render
+
+__all__ = ["ROWS", "main", "summary"]
+
+ROWS: Rows = {
+    "default": ("default", {}),
+    "sign": ("default", {"alphabet": "sign"}),
+    "ternary 0.5": ("default", {"alphabet": "ternary", "density": 0.5}),
+    "channel scale": ("default", {"scale": "channel"}),
+    "topk 0.5": ("default", {"learner": "topk"}),
+    "topk 0.2": ("default", {"learner": "topk", "density": 0.2}),
+    "rp 251": ("default", {"strategy": "rp", "values": 251}),
+    "rp 25": ("default", {"strategy": "rp", "values": 25}),
+}
+"""What each row changes: a preset and options by the names of `RunConfig.to_options`."""
+
+_FILES: Mapping[str, Mapping[str, Any]] = {"float16": {}}
+
+
+def summary(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Means of every row over its seeds, and its difference from the default on the same seeds; accuracies in %."""
+    out = []
+    for row in dict.fromkeys(run["row"] for run in runs):
+        mine = [run for run in runs if run["row"] == row]
+        default = {run["seed"]: run for run in runs if run["row"] == "default"}
+        paired = [(run, default[run["seed"]]) for run in mine if run["seed"] in default]
+        entry: dict[str, Any] = {"row": row, "seeds": len(mine)}
+        for split in ("validation", "test"):
+            key = f"{split}_accuracy"
+            entry[f"{split}_mean"] = round(statistics.mean(run[key] for run in mine), 2)
+            entry[f"{split}_over_default"] = (
+                round(statistics.mean(run[key] - base[key] for run, base in paired), 2) if paired else None
+            )
+        files = [run["files"]["float16"] for run in mine if "files" in run]
+        entry["density"] = round(statistics.mean(run["density"] for run in mine), 3) if files else None
+        sizes = [file["bytes"] for file in files] or [run["dense_float32_bytes"] for run in mine]
+        entry["file_bytes"] = round(statistics.mean(sizes))
+        entry["images_per_second"] = round(statistics.median(run["images_per_second"] for run in mine))
+        out.append(entry)
+    return out
+
+
+def held(path: Path, facts: Mapping[str, Any], budget: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The runs that a result file holds for the same data and budget; none when it is not there or is about others."""
+    if not path.is_file():
+        return []
+    found = json.loads(path.read_text())
+    if (found["data"], found["budget"]) != (json.loads(json.dumps(facts)), json.loads(json.dumps(budget))):
+        return []
+    runs: list[dict[str, Any]] = found["runs"]
+    return runs
+
+
+def joined(*parts: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """All runs, of equal row and seed the last one; in the order of `ROWS`, then by seed."""
+    last = {(run["row"], run["seed"]): run for part in parts for run in part}
+    order = list(ROWS)
+    return [last[key] for key in sorted(last, key=lambda key: (order.index(key[0]), key[1])) if key[0] in order]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = parser_of(__doc__, ROWS)
+    parser.add_argument("--out", type=Path, default=RESULTS / "learners.json")
+    parser.add_argument("--merge", type=Path, nargs="+", default=[], help="result files whose runs are taken in")
+    options = parser.parse_args(arguments)
+    splits, budget, facts = prepare(options)
+    shared = dataclasses.asdict(budget)
+    code = environment()["code"]
+    with tempfile.TemporaryDirectory() as folder:
+        runs: list[Mapping[str, Any]] = [run for path in options.merge for run in held(path, facts, shared)]
+        for seed in options.seeds:
+            for row in options.rows:
+                run = run_row(row, seed, budget, splits, Path(folder), ROWS, _FILES)
+                runs.append({**run, "code": code})
+                print(f"{row}, seed {seed}: {run['validation_accuracy']:.2f} % of validation images", flush=True)
+                _write(options.out, facts, shared, runs)
+    everything = _write(options.out, facts, shared, runs)
+    columns = [(name.replace("_", " "), name) for name in summary(everything)[0]]
+    print(render([title for title, _ in columns], [[row[name] for _, name in columns] for row in summary(everything)]))
+
+
+def _write(
+    out: Path, facts: Mapping[str, Any], budget: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]
+) -> list[Mapping[str, Any]]:
+    """Add runs to a result file and return all that it then holds."""
+    everything = joined(held(out, facts, budget), runs)
+    write_results(out, {"data": facts, "budget": budget, "summary": summary(everything), "runs": everything})
+    return everything
+
+
+if __name__ == "__main__":
+    main()
