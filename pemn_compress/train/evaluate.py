@@ -7,10 +7,10 @@ import dataclasses
 import torch
 from torch import nn
 
-from pemn_compress.data import DataSpec, ImageSet, normalise
+from pemn_compress.data import DataSpec, ImageSet, Splits, normalise
 from pemn_formats.errors import PemnError
 
-__all__ = ["Evaluation", "evaluate"]
+__all__ = ["Evaluation", "evaluate", "watched_splits"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,3 +69,16 @@ def check_output(output: object, count: int, classes: int) -> None:
     if not isinstance(output, torch.Tensor) or output.shape != (count, classes):
         found = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
         raise PemnError(f"the model returns {found} for {count} images; expected ({count}, {classes}), one a class")
+
+
+def watched_splits(splits: Splits, select_on: str) -> tuple[str, ...]:
+    """The splits that every epoch is measured on: the validation images if there are any, and those that choose.
+
+    Raises:
+        PemnError: the choosing split is empty.
+    """
+    has_validation = len(splits.validation) > 0
+    if select_on == "validation" and not has_validation:
+        raise PemnError("no validation images to choose the best epoch on; hold some out or select on test")
+    needed = {"validation": has_validation, "test": select_on == "test"}
+    return tuple(split for split, wanted in needed.items() if wanted)

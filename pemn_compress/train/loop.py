@@ -14,7 +14,9 @@ from pemn_compress.train.best import is_better, remember
 from pemn_compress.train.check_model import check_model
 from pemn_compress.train.config import TrainConfig
 from pemn_compress.train.device import cpu_threads, resolve_device
-from pemn_compress.train.evaluate import Evaluation, evaluate
+from pemn_compress.train.evaluate import Evaluation, evaluate, watched_splits
+from pemn_compress.train.losses import Losses
+from pemn_compress.train.objective import Objective
 from pemn_compress.train.optimizer import build_optimizer
 from pemn_compress.train.precision import Precision
 from pemn_compress.train.progress import EpochReport, Progress, StepReport
@@ -27,7 +29,6 @@ from pemn_formats.philox import words
 
 __all__ = ["FitResult", "fit"]
 
-_REPORT_EVERY = 20
 _RANDOM_STREAM = 1 << 37  # of the run's seed: what dropout and the like draw from, one word an epoch
 
 
@@ -79,9 +80,10 @@ class _Training:
         self.model = model.to(self.device)
         if config.channels_last:
             self.model = self.model.to(memory_format=torch.channels_last)
-        self.watched = _watched(splits, config)
+        self.watched = watched_splits(splits, config.select_on)
         self.batches = TrainBatches(splits.train, splits.spec, config, self.device)
         self.optimizer = build_optimizer(model, config)
+        self.objective = Objective(config)
         self.precision = Precision(config.amp, self.device)
         self.forward = torch.compile(model) if config.compile else model
         self.finished = 0
@@ -163,34 +165,30 @@ class _Training:
         """One pass over the images; mean loss, accuracy in percent and the last rate."""
         on_gpu = [self.device.index or 0] if self.device.type == "cuda" else []
         self.model.train()
-        losses: list[Tensor] = []
-        correct = torch.zeros((), dtype=torch.int64, device=self.device)
-        seen, rate, began = 0, 0.0, time.perf_counter()
+        losses = Losses(self.batches.steps, self.device)
+        rate, began = 0.0, time.perf_counter()
         with torch.random.fork_rng(devices=on_gpu):
             torch.manual_seed(int(words(self.config.seed, _RANDOM_STREAM, epoch, 1)[0]))
-            for step, (images, labels) in enumerate(self.batches.epoch(epoch)):
-                rate = self._set_rate(epoch * self.batches.steps + step)
-                loss, output = self._step(images, labels)
-                losses.append(loss)
-                correct += (output.argmax(1) == labels).sum()
-                seen += len(labels)
-                if (step + 1) % _REPORT_EVERY == 0 or step + 1 == self.batches.steps:
-                    recent = self._recent(losses)
-                    speed = seen / (time.perf_counter() - began)
+            for images, labels in self.batches.epoch(epoch):
+                rate = self._set_rate(epoch * self.batches.steps + losses.step)
+                losses.add(*self._step(images, labels), labels)
+                if losses.due:
+                    recent = losses.recent(epoch + 1, self._advice())
+                    speed = losses.images / (time.perf_counter() - began)
                     self.progress.step(
-                        StepReport(epoch + 1, self.config.epochs, step + 1, self.batches.steps, recent, speed)
+                        StepReport(epoch + 1, self.config.epochs, losses.step, self.batches.steps, recent, speed)
                     )
-        return float(torch.stack(losses).double().mean()), 100 * int(correct) / seen, rate
+        return *losses.summary(), rate
 
     def _step(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """One update; the loss and the model's output before it."""
         if self.config.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         self.optimizer.zero_grad(set_to_none=True)
         with self.precision.autocast():
-            output = self.forward(images)
-            loss = nn.functional.cross_entropy(output, labels, label_smoothing=self.config.label_smoothing)
+            loss, output = self.objective(self.forward, images, labels)
         self.precision.step(loss, self.optimizer, self.config.grad_clip)
-        return loss.detach(), output.detach()
+        return loss, output
 
     def _set_rate(self, step: int) -> float:
         rate = learning_rate(self.config.schedule, self.config.lr, step, self.batches.steps, self.config.epochs)
@@ -198,21 +196,10 @@ class _Training:
             group["lr"] = rate
         return rate
 
-    def _recent(self, losses: list[Tensor]) -> float:
-        """The mean loss since the last report; raise `PemnError` when one of them is no number."""
-        first = (len(losses) - 1) // _REPORT_EVERY * _REPORT_EVERY
-        recent = torch.stack(losses[first:])
-        bad = torch.nonzero(~recent.isfinite()).flatten().tolist()
-        if bad:
-            where = f"epoch {self.finished + 1}, step {first + bad[0] + 1} of {self.batches.steps}"
-            kept = (
-                f"; the state after epoch {self.finished} is in {self.run.path}" if self.run and self.finished else ""
-            )
-            raise PemnError(
-                f"the loss became {float(recent[bad[0]])} in {where}: "
-                f"lower the learning rate (now {self.config.lr:g}) or clip the gradient{kept}"
-            )
-        return float(recent.mean())
+    def _advice(self) -> str:
+        """What to do about a loss that is no number."""
+        kept = f"; the state after epoch {self.finished} is in {self.run.path}" if self.run and self.finished else ""
+        return f"lower the learning rate (now {self.config.lr:g}) or clip the gradient{kept}"
 
     def _evaluate(self, split: str) -> Evaluation:
         images: ImageSet = getattr(self.splits, split)
@@ -233,12 +220,3 @@ class _Training:
         }
         self.run.add_metrics(report.to_dict())
         self.run.save_checkpoint(state, self.finished)
-
-
-def _watched(splits: Splits, config: TrainConfig) -> tuple[str, ...]:
-    """The splits that every epoch is measured on."""
-    has_validation = len(splits.validation) > 0
-    if config.select_on == "validation" and not has_validation:
-        raise PemnError("no validation images to choose the best epoch on; hold some out or select on test")
-    needed = {"validation": has_validation, "test": config.select_on == "test"}
-    return tuple(split for split, wanted in needed.items() if wanted)
