@@ -11,7 +11,7 @@ __all__ = ["TopK"]
 
 
 class TopK(Learner):
-    """The round(density * n) scores of largest magnitude, at least one (Ramanujan et al. 2020; the paper's learner).
+    """The scores of largest magnitude, as the paper has it (Ramanujan et al. 2020): floor(density * n + 1/2), at least one.
 
     `keep`: those weights stay. `sign`: those are +, the others -. `ternary`: those take the sign of their score, the
     others are 0. Of equal magnitudes the lower flat C-order index wins, so that every device agrees.
@@ -21,7 +21,7 @@ class TopK(Learner):
 
     def code(self, score: torch.Tensor) -> torch.Tensor:
         """Select the top of the magnitudes."""
-        top = _top(score.abs(), max(1, round(self.density * score.numel())))
+        top = _top(score.abs(), max(1, int(self.density * score.numel() + 0.5)))
         if self.alphabet != "ternary":
             return top
         return (top & (score > 0)).to(torch.int8) - (top & (score < 0)).to(torch.int8)

@@ -67,6 +67,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 """Options by preset, under the names of `RunConfig.to_options`."""
 
 _MIRRORED = ("cifar10", "cifar100", "fashion-mnist", "tiny-imagenet", "folder")
+# The reference crops Tiny-ImageNet with a padding of 8 and mirrors it, and does nothing else to it.
+_PAPER_TINY = {"shift": 8, "randaugment_n": 0, "jitter": 0.0, "erasing": 0.0}
 _OF_MASKS = ("ratio", "values", "mode", "strategy", "distribution", "scale", "alphabet", "learner", "density", "store")
 
 
@@ -91,6 +93,8 @@ def resolve(preset: str | None, explicit: Mapping[str, Any]) -> RunConfig:
     data = explicit.get("data", options["data"])
     if preset != "paper" and str(data).partition(":")[0] in _MIRRORED:
         options.update(flip=True, shift=0 if data == "fashion-mnist" else 4)
+    elif data == "tiny-imagenet":
+        options.update(_PAPER_TINY)
     _drop_meaningless(options, explicit)
     arguments = {**options["model_args"], **explicit.get("model_args", {})}
     return RunConfig.from_options({**options, **explicit, "model_args": arguments})
