@@ -11,7 +11,7 @@ __all__ = ["TopK"]
 
 
 class TopK(Learner):
-    """The scores of largest magnitude, as the paper has it (Ramanujan et al. 2020): floor(density * n + 1/2), at least one.
+    """The floor(density * n + 1/2) scores of largest magnitude, at least one: the paper's (Ramanujan et al. 2020).
 
     `keep`: those weights stay. `sign`: those are +, the others -. `ternary`: those take the sign of their score, the
     others are 0. Of equal magnitudes the lower flat C-order index wins, so that every device agrees.
