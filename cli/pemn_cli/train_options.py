@@ -107,6 +107,13 @@ _OPTIONS = [
     _option(_RECIPE, "--schedule", type=click.Choice(["piecewise", "cosine"]), help="Of the learning rate."),
     _option(_RECIPE, "--grad-clip", type=float, metavar="NORM", help="Largest norm of the gradient."),
     _option(_RECIPE, "--label-smoothing", type=float, metavar="P", help="Probability spread over all classes."),
+    _option(
+        _RECIPE,
+        "--rate",
+        type=float,
+        metavar="LAMBDA",
+        help="Price of the masks' entropy, in nats of loss for one bit a weight.  [default: 0]",
+    ),
     _option(_RECIPE, "--seed", type=int, metavar="N", help="Of values, scores, order and augmentation.  [default: 0]"),
     _option(_AUGMENT, "--shift", type=int, metavar="PIXELS", help="Move images by up to this much."),
     _option(_AUGMENT, "--flip/--no-flip", default=None, help="Mirror every other image."),

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 
+from pemn_compress.train import checks
 from pemn_formats.errors import PemnError
 from pemn_formats.philox import check_seed
 
@@ -29,6 +29,8 @@ class TrainConfig:
             (a short linear warm-up, then a half cosine to 0).
         grad_clip: the largest norm of the gradient, or None.
         label_smoothing: probability taken from the right class and spread over all.
+        rate: the price of the masks' bits, in nats of loss for one bit a weight; what it is multiplied with is
+            `penalty(model)` over the number of masked weights, so a price means the same for nets of any size.
         amp: autocast; `auto` is float16 with loss scaling on CUDA and off elsewhere.
         shift: move each image by up to this many pixels (edges reflected).
         flip: mirror each image with probability one half.
@@ -58,6 +60,7 @@ class TrainConfig:
     schedule: str = "cosine"
     grad_clip: float | None = None
     label_smoothing: float = 0.0
+    rate: float = 0.0
     amp: str = "auto"
     shift: int = 0
     flip: bool = False
@@ -76,30 +79,30 @@ class TrainConfig:
     compile: bool = False
 
     def __post_init__(self) -> None:
-        self._whole("epochs", 1)
-        self._whole("batch_size", 2)
-        self._number("lr", 0.0, above=True)
-        self._number("weight_decay", 0.0)
+        checks.whole(self, "epochs", 1)
+        checks.whole(self, "batch_size", 2)
+        checks.number(self, "lr", 0.0, above=True)
+        checks.number(self, "weight_decay", 0.0)
         if self.grad_clip is not None:
-            self._number("grad_clip", 0.0, above=True)
-        self._number("label_smoothing", 0.0, 1.0, below=True)
-        self._choice("schedule", SCHEDULES)
-        self._choice("amp", AMP)
-        self._choice("select_on", SELECT_ON)
-        self._whole("shift", 0)
-        self._number("crop_scale", 0.0, 1.0, above=True)
-        self._whole("randaugment_n", 0)
-        self._whole("randaugment_m", 0, 30)
-        self._number("jitter", 0.0, 1.0)
-        self._number("erasing", 0.0, 1.0)
-        self._number("validation", 0.0, 1.0, below=True)
+            checks.number(self, "grad_clip", 0.0, above=True)
+        checks.number(self, "label_smoothing", 0.0, 1.0, below=True)
+        checks.number(self, "rate", 0.0)
+        checks.choice(self, "schedule", SCHEDULES)
+        checks.choice(self, "amp", AMP)
+        checks.choice(self, "select_on", SELECT_ON)
+        checks.whole(self, "shift", 0)
+        checks.number(self, "crop_scale", 0.0, 1.0, above=True)
+        checks.whole(self, "randaugment_n", 0)
+        checks.whole(self, "randaugment_m", 0, 30)
+        checks.number(self, "jitter", 0.0, 1.0)
+        checks.number(self, "erasing", 0.0, 1.0)
+        checks.number(self, "validation", 0.0, 1.0, below=True)
         if self.threads is not None:
-            self._whole("threads", 1, 1024)
+            checks.whole(self, "threads", 1, 1024)
         if self.workers is not None:
-            self._whole("workers", 0)
+            checks.whole(self, "workers", 0)
         for name in ("flip", "channels_last", "compile"):
-            if not isinstance(getattr(self, name), bool):
-                raise PemnError(f"{name} must be true or false, found {getattr(self, name)!r}")
+            checks.flag(self, name)
         if not isinstance(self.device, str):
             raise PemnError(f"device must be auto, cpu, cuda or cuda:N, found {self.device!r}")
         check_seed(self.seed)
@@ -126,24 +129,3 @@ class TrainConfig:
         if unknown:
             raise PemnError(f"unknown training option {unknown[0]!r}; known are {', '.join(sorted(known))}")
         return cls(**fields)  # type: ignore[arg-type]
-
-    def _whole(self, name: str, least: int, most: int | None = None) -> None:
-        value = getattr(self, name)
-        if type(value) is not int or value < least or (most is not None and value > most):
-            wanted = f"from {least} to {most}" if most is not None else f"of at least {least}"
-            raise PemnError(f"{name} must be a whole number {wanted}, found {value!r}")
-
-    def _number(
-        self, name: str, least: float, most: float = math.inf, *, above: bool = False, below: bool = False
-    ) -> None:
-        value = getattr(self, name)
-        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        if not number or value < least or value > most or (above and value == least) or (below and value == most):
-            low = f"above {least:g}" if above else f"of at least {least:g}"
-            high = "" if most == math.inf else f" and {'below' if below else 'at most'} {most:g}"
-            raise PemnError(f"{name} must be a number {low}{high}, found {value!r}")
-
-    def _choice(self, name: str, choices: tuple[str, ...]) -> None:
-        value = getattr(self, name)
-        if value not in choices:
-            raise PemnError(f"{name} must be one of {', '.join(choices)}, found {value!r}")

@@ -16,6 +16,7 @@ from pemn_compress.train.device import resolve_device
 from pemn_compress.train.environment import changed_versions, git_state, versions
 from pemn_compress.train.loop import fit
 from pemn_compress.train.progress import Progress
+from pemn_compress.train.rate_control import check_rate
 from pemn_compress.train.reserve import release, reserve
 from pemn_compress.train.result import FitResult
 from pemn_compress.train.run import RUNS, RunFolder
@@ -65,6 +66,8 @@ def start(
         described = splits.spec.to_input()
         model = build_model(options, described)
         check_model(model, splits.spec, torch.device("cpu"))
+        if options.train.rate:
+            check_rate(model)
         run = RunFolder.create(
             folder,
             {

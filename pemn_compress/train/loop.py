@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pemn_compress.data import ImageSet, Splits
+from pemn_compress.data import Splits
 from pemn_compress.train.batches import TrainBatches
 from pemn_compress.train.best import is_better, remember
 from pemn_compress.train.check_model import check_model
@@ -16,14 +16,15 @@ from pemn_compress.train.config import TrainConfig
 from pemn_compress.train.device import cpu_threads, resolve_device
 from pemn_compress.train.evaluate import Evaluation, evaluate, watched_splits
 from pemn_compress.train.losses import Losses
+from pemn_compress.train.measure import measure
 from pemn_compress.train.objective import Objective
 from pemn_compress.train.optimizer import build_optimizer
 from pemn_compress.train.precision import Precision
 from pemn_compress.train.progress import EpochReport, Progress, StepReport
+from pemn_compress.train.rate_control import RateControl
 from pemn_compress.train.result import FitResult
 from pemn_compress.train.run import RunFolder
 from pemn_compress.train.schedule import learning_rate
-from pemn_compress.train.size_estimate import count_masks, estimate_bytes
 from pemn_formats.errors import PemnError
 from pemn_formats.philox import words
 
@@ -40,6 +41,7 @@ def fit(
     run: RunFolder | None = None,
     resume: bool = False,
     progress: Progress | None = None,
+    rate_control: RateControl | None = None,
 ) -> FitResult:
     """Train a masked or a dense model in place and leave it, on the run's device, with the weights of its best epoch.
 
@@ -55,13 +57,14 @@ def fit(
         run: where to keep metrics, checkpoints and the result; None keeps nothing on disk.
         resume: go on from the newest checkpoint of `run`.
         progress: receives reports.
+        rate_control: sets the price of the masks' bits step by step; None keeps that of `config`.
 
     Raises:
         PemnError: the model does not fit the data, the loss stops being a number, or a file cannot be written.
     """
     config = config or TrainConfig()
     with cpu_threads(config.threads):
-        training = _Training(model, splits, config, run, progress or Progress())
+        training = _Training(model, splits, config, run, progress or Progress(), rate_control)
         if resume:
             training.restore()
         while training.finished < config.epochs:
@@ -73,7 +76,13 @@ class _Training:
     """The moving parts of `fit`; `finished` counts whole epochs."""
 
     def __init__(
-        self, model: nn.Module, splits: Splits, config: TrainConfig, run: RunFolder | None, progress: Progress
+        self,
+        model: nn.Module,
+        splits: Splits,
+        config: TrainConfig,
+        run: RunFolder | None,
+        progress: Progress,
+        rate_control: RateControl | None,
     ) -> None:
         self.config, self.splits, self.run, self.progress = config, splits, run, progress
         self.device = resolve_device(config.device)
@@ -83,7 +92,8 @@ class _Training:
         self.watched = watched_splits(splits, config.select_on)
         self.batches = TrainBatches(splits.train, splits.spec, config, self.device)
         self.optimizer = build_optimizer(model, config)
-        self.objective = Objective(config)
+        self.rate_control = rate_control or RateControl(config.rate)
+        self.objective = Objective(model, config, priced=rate_control is not None or config.rate > 0)
         self.precision = Precision(config.amp, self.device)
         self.forward = torch.compile(model) if config.compile else model
         self.finished = 0
@@ -95,31 +105,23 @@ class _Training:
         began = time.perf_counter()
         loss, accuracy, rate = self._train(self.finished)
         trained = time.perf_counter() - began
-        held_out = {split: self._evaluate(split) for split in self.watched}
-        masks = count_masks(self.model)
-        size = estimate_bytes(self.model, masks)
-        kept = sum(mask.nonzero for mask in masks) / sum(mask.count for mask in masks) if masks else None
+        found = measure(self.model, self.splits, self.watched, self.device)
         self.finished += 1
-        best = is_better(held_out[self.config.select_on], self.best, self.config.select_on)
+        admitted = self.rate_control.admits(self.model, found.size)
+        best = is_better(found.held_out[self.config.select_on], self.best, self.config.select_on, admitted=admitted)
         if best:
-            self.best = remember(self.model, epoch=self.finished, held_out=held_out, density=kept, size=size)
+            self.best = remember(self.model, found, epoch=self.finished, admitted=admitted)
         self.seconds += time.perf_counter() - began
-        validation, test = held_out.get("validation"), held_out.get("test")
         report = EpochReport(
             epoch=self.finished,
             train_loss=loss,
             train_accuracy=accuracy,
-            validation_loss=validation.loss if validation else None,
-            validation_accuracy=validation.accuracy if validation else None,
-            test_loss=test.loss if test else None,
-            test_accuracy=test.accuracy if test else None,
             lr=rate,
-            density=kept,
-            densities={mask.name: mask.density for mask in masks},
-            estimated_bytes=size,
             images_per_second=self.batches.images / trained,
             seconds=time.perf_counter() - began,
             best=best,
+            rate=self.objective.rate,
+            **found.to_report(),
         )
         self._keep(report)
         self.progress.epoch(report)
@@ -136,6 +138,7 @@ class _Training:
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.precision.load_state_dict(state["precision"])
+            self.rate_control.load_state_dict(state.get("rate_control", {}))
         except (RuntimeError, ValueError, KeyError) as error:
             detail = " ".join(str(error).split())
             raise PemnError(f"the checkpoint of {self.run.path} does not fit the model: {detail}") from None
@@ -152,7 +155,7 @@ class _Training:
             best_epoch=self.best["epoch"],
             selected_on=self.config.select_on,
             validation=chosen.get("validation"),
-            test=chosen["test"] if "test" in chosen else self._evaluate("test"),
+            test=chosen.get("test") or evaluate(self.model, self.splits.test, self.splits.spec, device=self.device),
             density=self.best["density"],
             estimated_bytes=self.best["bytes"],
             seconds=self.seconds,
@@ -170,7 +173,7 @@ class _Training:
         with torch.random.fork_rng(devices=on_gpu):
             torch.manual_seed(int(words(self.config.seed, _RANDOM_STREAM, epoch, 1)[0]))
             for images, labels in self.batches.epoch(epoch):
-                rate = self._set_rate(epoch * self.batches.steps + losses.step)
+                rate = self._prepare(epoch * self.batches.steps + losses.step)
                 losses.add(*self._step(images, labels), labels)
                 if losses.due:
                     recent = losses.recent(epoch + 1, self._advice())
@@ -190,7 +193,9 @@ class _Training:
         self.precision.step(loss, self.optimizer, self.config.grad_clip)
         return loss, output
 
-    def _set_rate(self, step: int) -> float:
+    def _prepare(self, step: int) -> float:
+        """Set the learning rate, which is returned, and the price of bits of a step counted over the whole run."""
+        self.objective.rate = self.rate_control.price(self.model, step, self.batches.steps * self.config.epochs)
         rate = learning_rate(self.config.schedule, self.config.lr, step, self.batches.steps, self.config.epochs)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -200,10 +205,6 @@ class _Training:
         """What to do about a loss that is no number."""
         kept = f"; the state after epoch {self.finished} is in {self.run.path}" if self.run and self.finished else ""
         return f"lower the learning rate (now {self.config.lr:g}) or clip the gradient{kept}"
-
-    def _evaluate(self, split: str) -> Evaluation:
-        images: ImageSet = getattr(self.splits, split)
-        return evaluate(self.model, images, self.splits.spec, device=self.device)
 
     def _keep(self, report: EpochReport) -> None:
         if self.run is None:
@@ -216,6 +217,7 @@ class _Training:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "precision": self.precision.state_dict(),
+            "rate_control": self.rate_control.state_dict(),
             "best": self.best,
         }
         self.run.add_metrics(report.to_dict())

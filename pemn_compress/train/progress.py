@@ -24,7 +24,8 @@ class EpochReport:
     """One finished epoch; accuracies in percent, losses in nats, `lr` that of the last step.
 
     `densities` holds every masked tensor's fraction of nonzero weights, `density` that of all of them together (None
-    for a dense model), `estimated_bytes` the size of the file an export would write now.
+    for a dense model), `estimated_bytes` the size of the file an export would write now. `rate` is the price of bits in
+    the last step and part of `train_loss`; `bits_per_weight` is the Shannon bound of the masks over their weights.
     """
 
     epoch: int
@@ -41,6 +42,8 @@ class EpochReport:
     images_per_second: float
     seconds: float
     best: bool
+    rate: float = 0.0
+    bits_per_weight: float | None = None
 
     def to_dict(self) -> dict[str, object]:
         """The fields as JSON values; one line of `metrics.jsonl`."""

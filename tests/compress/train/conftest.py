@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +13,8 @@ from pemn_compress.config import MaskConfig
 from pemn_compress.data import DataSpec, ImageSet, Splits, load_data
 from pemn_compress.train.config import TrainConfig
 from pemn_compress.train.run_config import RunConfig
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture(autouse=True)

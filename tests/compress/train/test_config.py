@@ -23,6 +23,7 @@ from pemn_formats.errors import PemnError
         ({"weight_decay": -1.0}, "weight_decay must be a number of at least 0, found -1.0"),
         ({"grad_clip": 0.0}, "grad_clip must be a number above 0, found 0.0"),
         ({"label_smoothing": 1.0}, "label_smoothing must be a number of at least 0 and below 1, found 1.0"),
+        ({"rate": -0.1}, "rate must be a number of at least 0, found -0.1"),
         ({"schedule": "step"}, "schedule must be one of piecewise, cosine, found 'step'"),
         ({"amp": "int8"}, "amp must be one of auto, off, bfloat16, float16, found 'int8'"),
         ({"select_on": "train"}, "select_on must be one of validation, test, found 'train'"),

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from recorder import Recorder, assert_same
 from torch import nn
 
 from pemn_compress.config import MaskConfig
@@ -16,50 +17,9 @@ from pemn_compress.train.evaluate import evaluate
 from pemn_compress.train.job import resume, start
 from pemn_compress.train.loop import fit
 from pemn_compress.train.optimizer import build_optimizer
-from pemn_compress.train.progress import EpochReport, Progress, StepReport
 from pemn_compress.train.run import RunFolder
 from pemn_compress.train.run_config import RunConfig
 from pemn_formats.errors import PemnError
-
-
-class Recorder(Progress):
-    def __init__(self, stop_in: int = 0) -> None:
-        self.epochs: list[EpochReport] = []
-        self.steps: list[StepReport] = []
-        self.notes: list[str] = []
-        self._stop_in = stop_in
-
-    def step(self, report: StepReport) -> None:
-        self.steps.append(report)
-        if report.epoch == self._stop_in:
-            raise KeyboardInterrupt
-
-    def epoch(self, report: EpochReport) -> None:
-        self.epochs.append(report)
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
-
-def state_of(run: RunFolder) -> dict[str, torch.Tensor]:
-    found = run.newest_checkpoint(pytest.fail)
-    assert found is not None
-    flat = {f"model.{name}": value for name, value in found["model"].items()}
-    flat |= {f"best.{name}": value for name, value in found["best"]["model"].items()}
-    for number, moments in found["optimizer"]["state"].items():
-        flat |= {f"optimizer.{number}.{name}": value for name, value in moments.items()}
-    return flat
-
-
-def assert_same(left: RunFolder, right: RunFolder) -> None:
-    first, second = state_of(left), state_of(right)
-    assert first.keys() == second.keys()
-    assert all(value.equal(second[name]) for name, value in first.items())
-    drop = ("seconds", "images_per_second")
-    records = [
-        [{k: v for k, v in record.items() if k not in drop} for record in run.metrics()] for run in (left, right)
-    ]
-    assert records[0] == records[1]
 
 
 @pytest.mark.parametrize("mask", [None, MaskConfig(), MaskConfig(learner="topk", scale="channel")])

@@ -1,0 +1,60 @@
+"""The price of a mask's bits during a run, and which epochs may win."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from pemn_compress.masking import masked_weights
+from pemn_compress.penalty import penalty
+from pemn_formats.errors import PemnError
+
+__all__ = ["RateControl", "check_rate"]
+
+
+class RateControl:
+    """Keeps one price for the whole run and lets every epoch win; a subclass may steer towards a file's size.
+
+    A price is in nats of loss for one bit a weight: what is added to the loss is the price times `penalty(model)` over
+    the number of masked weights, so the same price means the same for nets of any size.
+
+    Args:
+        rate: the price.
+    """
+
+    def __init__(self, rate: float = 0.0) -> None:
+        self.rate = rate
+
+    def price(self, model: nn.Module, step: int, steps: int) -> float:
+        """The price of step `step` of `steps`, both over the whole run, asked before the step; 0 costs no time."""
+        return self.rate
+
+    def admits(self, model: nn.Module, size: int) -> bool:
+        """Whether the epoch just finished may be the best one; `size` is the estimate of its file's bytes.
+
+        An epoch that may not is remembered only until one comes that may.
+        """
+        return True
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps, so that a resumed run goes on with the same prices: tensors, numbers, strings."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take what `state_dict` gave."""
+
+
+@torch.no_grad()
+def check_rate(model: nn.Module) -> int:
+    """The number of masked weights of a model whose bits can be priced.
+
+    Raises:
+        PemnError: nothing is masked, or the learner fixes the density.
+    """
+    masked = masked_weights(model)
+    if not masked:
+        raise PemnError("rate is the price of a mask's bits, and nothing is masked here; leave it out")
+    penalty(model)
+    return sum(score.numel() for _, _, score in masked)
