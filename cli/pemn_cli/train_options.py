@@ -124,7 +124,13 @@ _OPTIONS = [
     _option(_AUGMENT, "--jitter", type=float, metavar="J", help="Change of brightness, contrast and saturation."),
     _option(_AUGMENT, "--erasing", type=float, metavar="P", help="Probability of an erased rectangle."),
     _option(_MACHINE, "--device", metavar="DEVICE", help="cpu, cuda, cuda:N or auto.  [default: auto]"),
-    _option(_MACHINE, "--workers", type=int, metavar="N", help="Processes that augment.  [default: by the device]"),
+    _option(
+        _MACHINE,
+        "--workers",
+        type=int,
+        metavar="N",
+        help="Augment image by image with torchvision, in N processes.  [default: in batches on the device]",
+    ),
     _option(_MACHINE, "--threads", type=int, metavar="N", help="CPU threads.  [default: torch's; digits: 1]"),
     _option(
         _MACHINE,

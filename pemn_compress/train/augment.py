@@ -1,4 +1,4 @@
-"""Change training images at random, the same way for the same seed, whoever does it and in whatever order."""
+"""Change one image after another with torchvision's transforms, the same way for the same seed, in any process."""
 
 from __future__ import annotations
 
@@ -10,39 +10,7 @@ from torchvision.transforms import v2
 
 from pemn_compress.train.config import TrainConfig
 
-__all__ = ["ImageAugment", "shift_and_flip"]
-
-
-def shift_and_flip(images: Tensor, words: Tensor, *, shift: int, flip: bool) -> Tensor:
-    """Move each image by up to `shift` pixels both ways, its edges reflected, and mirror every other one.
-
-    Args:
-        images: any dtype, shape (n, channels, height, width), height and width above `shift`.
-        words: int64 of shape (n,), values in [0, 2^32): all the randomness there is.
-        shift: pixels; 0 leaves the place alone.
-        flip: whether to mirror left and right, by the word's top bit.
-
-    Returns:
-        A new tensor of the same shape and dtype.
-    """
-    if not shift and not flip:
-        return images
-    count, channels, height, width = images.shape
-    choices = 2 * shift + 1
-    down = (words & 0x7FFF) % choices - shift
-    right = (words >> 15 & 0x7FFF) % choices - shift
-    rows = _reflect(torch.arange(height, device=images.device) + down[:, None], height)
-    columns = _reflect(torch.arange(width, device=images.device) + right[:, None], width)
-    if flip:
-        columns = torch.where((words >> 31 & 1).bool()[:, None], columns.flip(1), columns)
-    place = (rows[:, :, None] * width + columns[:, None, :]).reshape(count, 1, height * width)
-    flat = images.reshape(count, channels, height * width)
-    return flat.gather(2, place.expand(count, channels, height * width)).reshape(images.shape)
-
-
-def _reflect(index: Tensor, size: int) -> Tensor:
-    last = size - 1
-    return last - (last - index.abs()).abs()
+__all__ = ["ImageAugment"]
 
 
 class ImageAugment:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from pemn_compress.augment import BatchAugment
 from pemn_compress.data import DataSpec, ImageSet, normalise
-from pemn_compress.train.augment import ImageAugment, shift_and_flip
+from pemn_compress.train.augment import ImageAugment
 from pemn_compress.train.config import TrainConfig
 from pemn_formats.errors import PemnError
 from pemn_formats.philox import words
@@ -21,6 +21,10 @@ __all__ = ["TrainBatches"]
 _ORDER_STREAM = 1 << 34
 _AUGMENT_STREAM = 1 << 35
 
+# Pixels augmented at a time, in bytes, several batches when they fit: enough to hide the cost of calling each
+# operation, little enough for a core's cache.
+_AT_ONCE = {"cpu": 3 << 19, "cuda": 1 << 25}
+
 
 class TrainBatches:
     """The batches of every epoch.
@@ -29,11 +33,19 @@ class TrainBatches:
     neither the number of workers nor a resumed run changes them. A last batch of one image is dropped: BatchNorm
     cannot train on it.
 
+    Without `config.workers` the images lie on the device and are augmented there, many at a time (`BatchAugment`). With
+    it, worker processes (0: this one) apply torchvision's transforms to one image after another, as the reference
+    does; batches then wait in pinned memory for a GPU. Shifts and flips alone never need workers. Both ways draw from
+    the same distributions, yet not the same numbers.
+
     Args:
         images: the training images.
         spec: their size and normalisation.
         config: batch size, augmentation, seed and workers.
         device: where the batches go.
+
+    Raises:
+        PemnError: fewer than two images, or an augmentation that does not fit them.
     """
 
     def __init__(self, images: ImageSet, spec: DataSpec, config: TrainConfig, device: torch.device) -> None:
@@ -45,11 +57,11 @@ class TrainBatches:
         self.steps = len(self._cut(torch.arange(self.images)))
         self._loader: DataLoader[tuple[Tensor, Tensor]] | None = None
         self._sampler = _Sampler(self)
-        if config.augments_each_image:
-            self._loader = self._make_loader(ImageAugment(config, spec.size, [float(value) for value in spec.mean]))
+        mean = [float(value) for value in spec.mean]
+        self._augment = BatchAugment(config, spec.size, mean)
+        if config.workers is not None and config.augments_each_image:
+            self._loader = self._make_loader(ImageAugment(config, spec.size, mean), config.workers)
         else:
-            if config.shift >= min(spec.size):
-                raise PemnError(f"shift must be below the image size {min(spec.size)}, found {config.shift}")
             self._pixels, self._labels = self._pixels.to(device), self._labels.to(device)
 
     def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -68,45 +80,50 @@ class TrainBatches:
         return self._cut(torch.from_numpy(key).argsort(stable=True))
 
     def image_words(self, epoch: int) -> Tensor:
-        """The random word of every image in an epoch, int64 of shape (images,)."""
+        """The random words of every image in an epoch: int32 (images, words an image), as `BatchAugment` takes them."""
+        return self._augment.words(epoch, self.images)
+
+    def image_seeds(self, epoch: int) -> Tensor:
+        """The seed of every image in an epoch for a worker, int64 (images,)."""
         return torch.from_numpy(words(self._config.seed, _AUGMENT_STREAM + epoch, 0, self.images).astype("int64"))
 
     def _whole_batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        random = self.image_words(epoch).to(self._device)
-        for index in self.indices(epoch):
-            here = index.to(self._device)
-            pixels = self._pixels[here]
-            pixels = shift_and_flip(pixels, random[here], shift=self._config.shift, flip=self._config.flip)
-            yield normalise(pixels, self._spec), self._labels[here]
+        random, batches = self.image_words(epoch), self.indices(epoch)
+        one = self._pixels[0].numel() * len(batches[0])
+        together = max(1, _AT_ONCE[self._device.type] // one)
+        for first in range(0, len(batches), together):
+            several = batches[first : first + together]
+            index = torch.cat(several)
+            here = index.to(self._device, non_blocking=True)
+            pixels, labels = self._augment(self._pixels[here], random[index]), self._labels[here]
+            sizes = [len(batch) for batch in several]
+            for images, target in zip(torch.split(pixels, sizes), torch.split(labels, sizes), strict=True):
+                yield normalise(images, self._spec), target
 
     def _cut(self, order: Tensor) -> list[Tensor]:
         parts = list(torch.split(order, self._config.batch_size))
         return parts[:-1] if len(parts[-1]) == 1 else parts
 
-    def _make_loader(self, augment: ImageAugment) -> DataLoader[tuple[Tensor, Tensor]]:
-        on_gpu = self._device.type == "cuda"
-        workers = self._config.workers
-        if workers is None:
-            workers = min(8, os.cpu_count() or 1) if on_gpu else 0
+    def _make_loader(self, augment: ImageAugment, workers: int) -> DataLoader[tuple[Tensor, Tensor]]:
         return DataLoader(
             _Augmented(self._pixels, self._labels, augment),
             batch_sampler=self._sampler,
             num_workers=workers,
             persistent_workers=workers > 0,
-            pin_memory=on_gpu,
+            pin_memory=self._device.type == "cuda",
             generator=torch.Generator(),
         )
 
 
 class _Sampler(Sampler[list[tuple[int, int]]]):
-    """Batches of (index, random word); the word travels to the worker, so a worker needs to know no epoch."""
+    """Batches of (index, seed); the seed travels to the worker, so a worker needs to know no epoch."""
 
     def __init__(self, batches: TrainBatches) -> None:
         self._batches = batches
         self.epoch = 0
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        random = self._batches.image_words(self.epoch)
+        random = self._batches.image_seeds(self.epoch)
         for index in self._batches.indices(self.epoch):
             yield list(zip(index.tolist(), random[index].tolist(), strict=True))
 

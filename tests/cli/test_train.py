@@ -161,6 +161,17 @@ def test_resuming_with_other_options_is_refused(run: Any, runs: Path) -> None:
     assert (runs / "a" / "result.json").is_file()
 
 
+def test_workers_may_change_when_resuming_only_where_they_draw_the_same(run: Any, runs: Path) -> None:
+    assert run("train", *SMALL, "--erasing", 0.5, "--run", "a", "--runs-dir", runs).code == 0
+    (runs / "a" / "result.json").unlink()
+    done = run("train", "--resume", runs / "a", "--workers", 0)
+    assert done.code == 1
+    assert "was started without --workers, and workers draw other random numbers" in done.err
+    assert run("train", *SMALL, "--erasing", 0.5, "--workers", 1, "--run", "b", "--runs-dir", runs).code == 0
+    (runs / "b" / "result.json").unlink()
+    assert run("train", "--resume", runs / "b", "--workers", 0).code == 0
+
+
 def test_a_killed_run_resumes_to_the_same_masks(run: Any, runs: Path) -> None:
     options = ("--model-arg", "hidden=16", "--epochs", 40, "--shift", 1, "--runs-dir", runs)
     process = start(*options, "--run", "cut")

@@ -138,6 +138,11 @@ def _unchanged(run: RunFolder, explicit: Mapping[str, Any]) -> RunConfig:
             if key == "model_args"
             else known == value
         )
+        if key == "workers" and known is None and run.options.train.augments_each_image:
+            raise PemnError(
+                f"{run.path} was started without --workers, and workers draw other random numbers; "
+                "leave --workers out or start another run"
+            )
         if not same and key not in _FREE:
             option = "--" + key.replace("_", "-")
             raise PemnError(

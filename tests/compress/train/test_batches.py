@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from pemn_compress.data import DataSpec, ImageSet, normalise
+from pemn_compress.train import batches
 from pemn_compress.train.batches import TrainBatches
 from pemn_compress.train.config import TrainConfig
 from pemn_formats.errors import PemnError
@@ -17,8 +18,8 @@ PER_IMAGE = TrainConfig(batch_size=8, randaugment_n=1, erasing=0.5)
 
 
 def collect(images: ImageSet, spec: DataSpec, config: TrainConfig, epoch: int) -> tuple[Tensor, Tensor]:
-    batches = list(TrainBatches(images, spec, config, CPU).epoch(epoch))
-    return torch.cat([pixels for pixels, _ in batches]), torch.cat([labels for _, labels in batches])
+    found = list(TrainBatches(images, spec, config, CPU).epoch(epoch))
+    return torch.cat([pixels for pixels, _ in found]), torch.cat([labels for _, labels in found])
 
 
 def test_every_image_comes_once_normalised_with_its_label(images: ImageSet, spec: DataSpec) -> None:
@@ -47,15 +48,37 @@ def test_batches_are_a_function_of_seed_and_epoch(images: ImageSet, spec: DataSp
 
 
 def test_an_epoch_does_not_depend_on_those_before_it(images: ImageSet, spec: DataSpec) -> None:
-    batches = TrainBatches(images, spec, PER_IMAGE, CPU)
+    training = TrainBatches(images, spec, PER_IMAGE, CPU)
     for epoch in range(3):
-        last = torch.cat([pixels for pixels, _ in batches.epoch(epoch)])
+        last = torch.cat([pixels for pixels, _ in training.epoch(epoch)])
     assert last.equal(collect(images, spec, PER_IMAGE, 2)[0])
+
+
+@pytest.mark.parametrize("size", [2, 5, 33])
+def test_an_image_changes_the_same_way_in_batches_of_any_size(images: ImageSet, spec: DataSpec, size: int) -> None:
+    numbered = ImageSet(images.images, torch.arange(33))
+    whole, order = collect(numbered, spec, dataclasses.replace(PER_IMAGE, batch_size=16), 1)
+    other, other_order = collect(numbered, spec, dataclasses.replace(PER_IMAGE, batch_size=size), 1)
+    known = dict(zip(order.tolist(), whole, strict=True))
+    both = [place for place in other_order.tolist() if place in known]
+    assert len(both) > 30
+    found = dict(zip(other_order.tolist(), other, strict=True))
+    assert all(known[place].equal(found[place]) for place in both)
+
+
+def test_many_batches_augmented_together_are_those_augmented_alone(
+    images: ImageSet, spec: DataSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together = collect(images, spec, PER_IMAGE, 0)
+    monkeypatch.setattr(batches, "_AT_ONCE", {"cpu": 1})
+    alone = collect(images, spec, PER_IMAGE, 0)
+    assert together[0].equal(alone[0])
+    assert together[1].equal(alone[1])
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_the_number_of_workers_changes_nothing(images: ImageSet, spec: DataSpec) -> None:
-    alone = TrainBatches(images, spec, PER_IMAGE, CPU)
+    alone = TrainBatches(images, spec, dataclasses.replace(PER_IMAGE, workers=0), CPU)
     helped = TrainBatches(images, spec, dataclasses.replace(PER_IMAGE, workers=2), CPU)
     for epoch in range(2):
         for (left, left_labels), (right, right_labels) in zip(alone.epoch(epoch), helped.epoch(epoch), strict=True):
