@@ -34,6 +34,12 @@ ROWS: Rows = {
     "topk 0.2": ("default", {"learner": "topk", "density": 0.2}),
     "rp 251": ("default", {"strategy": "rp", "values": 251}),
     "rp 25": ("default", {"strategy": "rp", "values": 25}),
+    "rate 3": ("default", {"rate": 3.0}),
+    "rate 10": ("default", {"rate": 10.0}),
+    "int8 first,last": ("default", {"int8_layers": ("first", "last")}),
+    "label smoothing 0.1": ("default", {"label_smoothing": 0.1}),
+    "weight decay 0": ("default", {"weight_decay": 0.0}),
+    "weight decay 0.05": ("default", {"weight_decay": 0.05}),
 }
 """What each row changes: a preset and options by the names of `RunConfig.to_options`."""
 

@@ -15,7 +15,7 @@ from pemn_compress.stored import folded_entry, int8_entries, stored_entry
 from pemn_formats.content import DTYPES, LOG8, ResidualTensor
 from pemn_formats.errors import PemnError
 
-__all__ = ["RESIDUAL_DTYPES", "collect_residual", "fold_bn", "is_foldable", "residual_tensor"]
+__all__ = ["RESIDUAL_DTYPES", "collect_residual", "fold_bn", "is_foldable", "plain_state", "residual_tensor"]
 
 RESIDUAL_DTYPES = ("float16", "float32", LOG8)
 _INTEGERS = {torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool}
@@ -50,7 +50,7 @@ def collect_residual(
     seen = dict(masked)
     entries: list[ResidualTensor] = []
     aliases: dict[str, str] = {}
-    for name, tensor in _plain_state(model):
+    for name, tensor in plain_state(model):
         path, _, last = name.rpartition(".")
         if id(tensor) in seen:
             owner = seen[id(tensor)]
@@ -115,7 +115,7 @@ def _foldable(model: nn.Module) -> Iterator[tuple[str, _BatchNorm]]:
             yield path.replace("_orig_mod.", ""), module
 
 
-def _plain_state(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+def plain_state(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
     """Yield the state dict of the unmasked model: masked weights under their plain names, learned scales left out."""
     for name, value in model.state_dict(keep_vars=True).items():
         name = name.replace("_orig_mod.", "")

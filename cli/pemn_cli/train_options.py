@@ -114,6 +114,16 @@ _OPTIONS = [
         metavar="LAMBDA",
         help="Price of the masks' entropy, in nats of loss for one bit a weight.  [default: 0]",
     ),
+    _option(_RECIPE, "--teacher", metavar="RUN", help="Learn from the net of a run or a file too.  [default: none]"),
+    _option(_RECIPE, "--teacher-weight", type=float, metavar="W", help="Share of the teacher.  [default: 0.5]"),
+    _option(_RECIPE, "--teacher-temperature", type=float, metavar="T", help="Softens answers.  [default: 2]"),
+    _option(
+        _RECIPE,
+        "--init-from",
+        metavar="RUN",
+        help="Start sign masks or a dense net from the dense weights of a run or a file.",
+    ),
+    _option(_RECIPE, "--ema", type=float, metavar="DECAY", help="Average the weights; the average is exported."),
     _option(_RECIPE, "--seed", type=int, metavar="N", help="Of values, scores, order and augmentation.  [default: 0]"),
     _option(_AUGMENT, "--shift", type=int, metavar="PIXELS", help="Move images by up to this much."),
     _option(_AUGMENT, "--flip/--no-flip", default=None, help="Mirror every other image."),
@@ -122,6 +132,8 @@ _OPTIONS = [
         _AUGMENT, "--randaugment", type=int, nargs=2, metavar="N M", help="RandAugment: N operations of magnitude M."
     ),
     _option(_AUGMENT, "--jitter", type=float, metavar="J", help="Change of brightness, contrast and saturation."),
+    _option(_AUGMENT, "--mixup", type=float, metavar="ALPHA", help="Mix images and labels by a share from Beta(A, A)."),
+    _option(_AUGMENT, "--cutmix", type=float, metavar="ALPHA", help="Paste boxes of others, labels in proportion."),
     _option(_AUGMENT, "--erasing", type=float, metavar="P", help="Probability of an erased rectangle."),
     _option(_MACHINE, "--device", metavar="DEVICE", help="cpu, cuda, cuda:N or auto.  [default: auto]"),
     _option(

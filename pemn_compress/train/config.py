@@ -31,6 +31,12 @@ class TrainConfig:
         label_smoothing: probability taken from the right class and spread over all.
         rate: the price of the masks' bits, in nats of loss for one bit a weight; what it is multiplied with is
             `penalty(model)` over the number of masked weights, so a price means the same for nets of any size.
+        ema: decay of an exponential moving average of scores and residual, which is what is evaluated, chosen from and
+            exported; 0 is off.
+        teacher_weight: share of the teacher in the loss, where the run has one.
+        teacher_temperature: softens the answers of teacher and model alike.
+        mixup: mix images and labels, by a share from Beta(mixup, mixup); 0 is off.
+        cutmix: paste a box of another image, of an area from Beta(cutmix, cutmix); 0 is off.
         amp: autocast; `auto` is float16 with loss scaling on CUDA and off elsewhere.
         shift: move each image by up to this many pixels (edges reflected).
         flip: mirror each image with probability one half.
@@ -63,6 +69,11 @@ class TrainConfig:
     grad_clip: float | None = None
     label_smoothing: float = 0.0
     rate: float = 0.0
+    ema: float = 0.0
+    teacher_weight: float = 0.5
+    teacher_temperature: float = 2.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
     amp: str = "auto"
     shift: int = 0
     flip: bool = False
@@ -89,6 +100,11 @@ class TrainConfig:
             checks.number(self, "grad_clip", 0.0, above=True)
         checks.number(self, "label_smoothing", 0.0, 1.0, below=True)
         checks.number(self, "rate", 0.0)
+        checks.number(self, "ema", 0.0, 1.0, below=True)
+        checks.number(self, "teacher_weight", 0.0, 1.0)
+        checks.number(self, "teacher_temperature", 0.0, above=True)
+        checks.number(self, "mixup", 0.0)
+        checks.number(self, "cutmix", 0.0)
         checks.choice(self, "schedule", SCHEDULES)
         checks.choice(self, "amp", AMP)
         checks.choice(self, "select_on", SELECT_ON)

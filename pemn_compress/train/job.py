@@ -21,7 +21,9 @@ from pemn_compress.train.reserve import release, reserve
 from pemn_compress.train.result import FitResult
 from pemn_compress.train.run import RUNS, RunFolder
 from pemn_compress.train.run_config import RunConfig
+from pemn_compress.train.sources import Sources, with_paths
 from pemn_compress.train.subset import stratified_subset
+from pemn_formats.errors import PemnError
 
 __all__ = ["Job", "resume", "run_name", "start"]
 
@@ -31,6 +33,7 @@ class Job:
     """A run that is ready to train: its folder, images and model.
 
     `changed` names the versions that differ from those a resumed run was started with; equal bits are then not sure.
+    `teacher` is the net that the run learns from.
     """
 
     run: RunFolder
@@ -39,10 +42,19 @@ class Job:
     model: nn.Module
     resumed: bool = False
     changed: tuple[str, ...] = ()
+    teacher: nn.Module | None = None
 
     def train(self, progress: Progress | None = None) -> FitResult:
         """Train to the end from the newest checkpoint, if there is one; the model is left with its best weights."""
-        return fit(self.model, self.splits, self.options.train, run=self.run, resume=self.resumed, progress=progress)
+        return fit(
+            self.model,
+            self.splits,
+            self.options.train,
+            run=self.run,
+            resume=self.resumed,
+            progress=progress,
+            teacher=self.teacher,
+        )
 
 
 def start(
@@ -60,7 +72,10 @@ def start(
         PemnError: the folder, the data, the model or the device cannot be had.
     """
     resolve_device(options.train.device)
+    options = with_paths(options, runs)
     folder = reserve(runs, name, run_name(options), force=force)
+    if str(folder.resolve()) in (options.teacher, options.init_from):
+        raise PemnError(f"{folder} cannot be replaced by a run that needs its net; choose another --run")
     try:
         splits = _load(options)
         described = splits.spec.to_input()
@@ -68,6 +83,8 @@ def start(
         check_model(model, splits.spec, torch.device("cpu"))
         if options.train.rate:
             check_rate(model)
+        sources = Sources(options, splits.spec, {})
+        sources.begin_(model)
         run = RunFolder.create(
             folder,
             {
@@ -77,12 +94,13 @@ def start(
                 "versions": versions(),
                 "device": str(resolve_device(options.train.device)),
                 "code": git_state(Path.cwd()),
+                "sources": sources.fingerprints,
             },
         )
     except BaseException:
         release(folder)
         raise
-    return Job(run, options, splits, model)
+    return Job(run, options, splits, model, teacher=sources.teacher)
 
 
 def resume(run: RunFolder, options: RunConfig | None = None) -> Job:
@@ -94,7 +112,14 @@ def resume(run: RunFolder, options: RunConfig | None = None) -> Job:
     chosen = options or run.options
     resolve_device(chosen.train.device)
     changed = tuple(changed_versions(run.config.get("versions", {})))
-    return Job(run, chosen, _load(chosen), build_model(chosen, run.input), resumed=True, changed=changed)
+    splits = _load(chosen)
+    model = build_model(chosen, run.input)
+    begun = run.has_checkpoint()
+    needed = with_paths(dataclasses.replace(chosen, init_from=None) if begun else chosen, run.path.parent)
+    sources = Sources(needed, splits.spec, run.config.get("sources", {}))
+    if not begun:
+        sources.begin_(model)
+    return Job(run, chosen, splits, model, True, changed, sources.teacher)
 
 
 def _load(options: RunConfig) -> Splits:

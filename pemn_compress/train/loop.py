@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pemn_compress.data import Splits
+from pemn_compress.train.averaging import Average
 from pemn_compress.train.batches import TrainBatches
 from pemn_compress.train.best import is_better, remember
 from pemn_compress.train.check_model import check_model
@@ -42,6 +43,7 @@ def fit(
     resume: bool = False,
     progress: Progress | None = None,
     rate_control: RateControl | None = None,
+    teacher: nn.Module | None = None,
 ) -> FitResult:
     """Train a masked or a dense model in place and leave it, on the run's device, with the weights of its best epoch.
 
@@ -58,13 +60,14 @@ def fit(
         resume: go on from the newest checkpoint of `run`.
         progress: receives reports.
         rate_control: sets the price of the masks' bits step by step; None keeps that of `config`.
+        teacher: a net for the same images to learn from, in the measure of `config`; moved to the run's device.
 
     Raises:
         PemnError: the model does not fit the data, the loss stops being a number, or a file cannot be written.
     """
     config = config or TrainConfig()
     with cpu_threads(config.threads):
-        training = _Training(model, splits, config, run, progress or Progress(), rate_control)
+        training = _Training(model, splits, config, run, progress or Progress(), rate_control, teacher)
         if resume:
             training.restore()
         while training.finished < config.epochs:
@@ -83,17 +86,19 @@ class _Training:
         run: RunFolder | None,
         progress: Progress,
         rate_control: RateControl | None,
+        teacher: nn.Module | None,
     ) -> None:
         self.config, self.splits, self.run, self.progress = config, splits, run, progress
         self.device = resolve_device(config.device)
-        self.model = model.to(self.device)
-        if config.channels_last:
-            self.model = self.model.to(memory_format=torch.channels_last)
+        self.model = self._place(model)
         self.watched = watched_splits(splits, config.select_on)
         self.batches = TrainBatches(splits.train, splits.spec, config, self.device)
         self.optimizer = build_optimizer(model, config)
         self.rate_control = rate_control or RateControl(config.rate)
-        self.objective = Objective(model, config, priced=rate_control is not None or config.rate > 0)
+        self.average = Average(self.model, config.ema)
+        priced = rate_control is not None or config.rate > 0
+        taught = teacher and self._place(teacher)
+        self.objective = Objective(model, config, splits.spec.classes, teacher=taught, priced=priced)
         self.precision = Precision(config.amp, self.device)
         self.forward = torch.compile(model) if config.compile else model
         self.finished = 0
@@ -101,16 +106,22 @@ class _Training:
         self.best: dict[str, Any] = {}
         check_model(self.model, splits.spec, self.device)
 
+    def _place(self, model: nn.Module) -> nn.Module:
+        """Move a net to the run's device and memory format."""
+        model = model.to(self.device)
+        return model.to(memory_format=torch.channels_last) if self.config.channels_last else model
+
     def one_epoch(self) -> None:
         began = time.perf_counter()
         loss, accuracy, rate = self._train(self.finished)
         trained = time.perf_counter() - began
-        found = measure(self.model, self.splits, self.watched, self.device)
         self.finished += 1
-        admitted = self.rate_control.admits(self.model, found.size)
-        best = is_better(found.held_out[self.config.select_on], self.best, self.config.select_on, admitted=admitted)
-        if best:
-            self.best = remember(self.model, found, epoch=self.finished, admitted=admitted)
+        with self.average.applied():
+            found = measure(self.model, self.splits, self.watched, self.device)
+            admitted = self.rate_control.admits(self.model, found.size)
+            best = is_better(found.held_out[self.config.select_on], self.best, self.config.select_on, admitted=admitted)
+            if best:
+                self.best = remember(self.model, found, epoch=self.finished, admitted=admitted)
         self.seconds += time.perf_counter() - began
         report = EpochReport(
             epoch=self.finished,
@@ -139,6 +150,7 @@ class _Training:
             self.optimizer.load_state_dict(state["optimizer"])
             self.precision.load_state_dict(state["precision"])
             self.rate_control.load_state_dict(state.get("rate_control", {}))
+            self.average.load_state_dict(state.get("average", {}))
         except (RuntimeError, ValueError, KeyError) as error:
             detail = " ".join(str(error).split())
             raise PemnError(f"the checkpoint of {self.run.path} does not fit the model: {detail}") from None
@@ -173,8 +185,9 @@ class _Training:
         with torch.random.fork_rng(devices=on_gpu):
             torch.manual_seed(int(words(self.config.seed, _RANDOM_STREAM, epoch, 1)[0]))
             for images, labels in self.batches.epoch(epoch):
-                rate = self._prepare(epoch * self.batches.steps + losses.step)
-                losses.add(*self._step(images, labels), labels)
+                number = epoch * self.batches.steps + losses.step
+                rate = self._prepare(number)
+                losses.add(*self._step(images, labels, number), labels)
                 if losses.due:
                     recent = losses.recent(epoch + 1, self._advice())
                     speed = losses.images / (time.perf_counter() - began)
@@ -183,14 +196,15 @@ class _Training:
                     )
         return *losses.summary(), rate
 
-    def _step(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """One update; the loss and the model's output before it."""
+    def _step(self, images: Tensor, labels: Tensor, number: int) -> tuple[Tensor, Tensor]:
+        """One update; the loss and the model's output before it. Steps are numbered over the whole run."""
         if self.config.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         self.optimizer.zero_grad(set_to_none=True)
         with self.precision.autocast():
-            loss, output = self.objective(self.forward, images, labels)
+            loss, output = self.objective(self.forward, images, labels, number)
         self.precision.step(loss, self.optimizer, self.config.grad_clip)
+        self.average.update()
         return loss, output
 
     def _prepare(self, step: int) -> float:
@@ -218,6 +232,7 @@ class _Training:
             "optimizer": self.optimizer.state_dict(),
             "precision": self.precision.state_dict(),
             "rate_control": self.rate_control.state_dict(),
+            "average": self.average.state_dict(),
             "best": self.best,
         }
         self.run.add_metrics(report.to_dict())

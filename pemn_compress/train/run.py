@@ -131,6 +131,10 @@ class RunFolder:
         """The newest whole checkpoint, or None; `note` hears of damaged ones."""
         return newest_checkpoint(self.path, note)
 
+    def has_checkpoint(self) -> bool:
+        """Whether any checkpoint, whole or not, is there."""
+        return any(self.path.glob("checkpoint-*.pt"))
+
     def save_best(self, state: dict[str, Any]) -> None:
         """Write the weights of the best epoch so far."""
         save_state(self.path / _BEST, state)

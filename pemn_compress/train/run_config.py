@@ -13,6 +13,7 @@ from pemn_formats.errors import PemnError
 __all__ = ["RunConfig"]
 
 _MASK = tuple(field.name for field in dataclasses.fields(MaskConfig))
+_LATER = {"teacher", "init_from"}  # options that older runs do not know
 _TRAIN = tuple(field.name for field in dataclasses.fields(TrainConfig))
 
 
@@ -30,6 +31,8 @@ class RunConfig:
         model_args: the model's arguments.
         mask: how the model is masked; None trains it dense.
         train: the recipe.
+        teacher: a run folder or a file, whose net the run learns from; None has no teacher.
+        init_from: a run folder or a file of dense weights that the run starts from; None starts at random.
     """
 
     data: str = "digits"
@@ -41,12 +44,18 @@ class RunConfig:
     model_args: Mapping[str, int | bool | str] = dataclasses.field(default_factory=dict)
     mask: MaskConfig | None = dataclasses.field(default_factory=MaskConfig)
     train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
+    teacher: str | None = None
+    init_from: str | None = None
 
     def __post_init__(self) -> None:
         for name, least in (("size", 1), ("limit_train", 2)):
             value = getattr(self, name)
             if value is not None and (type(value) is not int or value < least):
                 raise PemnError(f"{name} must be a whole number of at least {least}, found {value!r}")
+        for name in ("teacher", "init_from"):
+            place = getattr(self, name)
+            if place is not None and (not isinstance(place, str) or not place):
+                raise PemnError(f"{name} must be the path of a run or a file, found {place!r}")
 
     def to_dict(self) -> dict[str, Any]:
         """The options as nested JSON values."""
@@ -56,7 +65,7 @@ class RunConfig:
     def from_dict(cls, fields: Mapping[str, Any]) -> RunConfig:
         """The inverse of `to_dict`; raises `PemnError` when `fields` is anything else."""
         known = {field.name for field in dataclasses.fields(cls)}
-        if set(fields) != known or not isinstance(fields["train"], Mapping):
+        if not known - _LATER <= set(fields) <= known or not isinstance(fields["train"], Mapping):
             raise PemnError(f"these are no options of a run: found {', '.join(map(str, fields))}")
         mask = fields["mask"]
         parts = {"train": TrainConfig.from_dict(fields["train"]), "mask": mask and MaskConfig.from_dict(mask)}

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 _SHORTCUTS = ("dim", "depth", "kernel", "patch", "width")
-_FREE = ("device", "workers", "data_root")
+_FREE = ("device", "workers", "data_root", "teacher", "init_from")
 
 
 @click.command(name="train", cls=SectionedCommand, short_help="Learn masks (or a dense baseline) from images.")

@@ -24,6 +24,11 @@ from pemn_formats.errors import PemnError
         ({"grad_clip": 0.0}, "grad_clip must be a number above 0, found 0.0"),
         ({"label_smoothing": 1.0}, "label_smoothing must be a number of at least 0 and below 1, found 1.0"),
         ({"rate": -0.1}, "rate must be a number of at least 0, found -0.1"),
+        ({"ema": 1.0}, "ema must be a number of at least 0 and below 1, found 1.0"),
+        ({"teacher_weight": 1.5}, "teacher_weight must be a number of at least 0 and at most 1, found 1.5"),
+        ({"teacher_temperature": 0.0}, "teacher_temperature must be a number above 0, found 0.0"),
+        ({"mixup": -1.0}, "mixup must be a number of at least 0, found -1.0"),
+        ({"cutmix": True}, "cutmix must be a number of at least 0, found True"),
         ({"schedule": "step"}, "schedule must be one of piecewise, cosine, found 'step'"),
         ({"amp": "int8"}, "amp must be one of auto, off, bfloat16, float16, found 'int8'"),
         ({"select_on": "train"}, "select_on must be one of validation, test, found 'train'"),
@@ -80,6 +85,8 @@ def test_the_seed_goes_to_masks_and_recipe() -> None:
         ({"regular": True, "density": 0.5}, "density is an option of masks, and a regular run has none"),
         ({"colour": 1}, "unknown option 'colour' of a run"),
         ({"limit_train": 1}, "limit_train must be a whole number of at least 2, found 1"),
+        ({"teacher": ""}, "teacher must be the path of a run or a file, found ''"),
+        ({"init_from": 3}, "init_from must be the path of a run or a file, found 3"),
         ({"size": 0}, "size must be a whole number of at least 1, found 0"),
     ],
 )
@@ -91,3 +98,13 @@ def test_run_options_that_make_no_sense(options: dict[str, Any], message: str) -
 def test_what_is_no_set_of_run_options() -> None:
     with pytest.raises(PemnError, match=r"these are no options of a run: found data"):
         RunConfig.from_dict({"data": "digits"})
+
+
+def test_options_of_an_older_run_are_understood() -> None:
+    options = RunConfig(data="digits")
+    fields = options.to_dict()
+    for name in ("teacher", "init_from"):
+        del fields[name]
+    for name in ("rate", "ema", "teacher_weight", "teacher_temperature", "mixup", "cutmix"):
+        del fields["train"][name]
+    assert RunConfig.from_dict(fields) == options

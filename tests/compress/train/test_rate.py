@@ -47,10 +47,10 @@ def test_the_price_is_per_bit_a_weight_whatever_the_size_of_the_net(alphabet: st
     images, labels = torch.ones(2, 40), torch.tensor([0, 1])
     for width in (4, 64):
         model = mask_(nn.Linear(40, width), MaskConfig(alphabet=alphabet))
-        objective = Objective(model, TrainConfig(), priced=True)
-        free, _ = objective(model, images, labels)
+        objective = Objective(model, TrainConfig(), width, priced=True)
+        free, _ = objective(model, images, labels, 0)
         objective.rate = 0.25
-        priced, _ = objective(model, images, labels)
+        priced, _ = objective(model, images, labels, 0)
         added = float((priced - free).detach())
         assert added == pytest.approx(0.25 * float(penalty(model).detach()) / (40 * width), abs=1e-6)
 
