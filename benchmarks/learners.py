@@ -20,8 +20,9 @@ from typing import Any
 
 from benchmarks.environment import environment
 from benchmarks.record import RESULTS, write_results
-from benchmarks.short_training import Rows, parser_of, prepare, run_row
+from benchmarks.short_training import Budget, Rows, parser_of, prepare, run_row
 from benchmarks.table import render
+from pemn_compress.data import Splits
 
 __all__ = ["ROWS", "main", "summary"]
 
@@ -34,6 +35,20 @@ ROWS: Rows = {
     "topk 0.2": ("default", {"learner": "topk", "density": 0.2}),
     "rp 251": ("default", {"strategy": "rp", "values": 251}),
     "rp 25": ("default", {"strategy": "rp", "values": 25}),
+    "dense": ("default", {"regular": True, "lr": 0.005}),
+    "dense 3 epochs": ("default", {"regular": True, "lr": 0.005, "epochs": 3}),
+    "teacher": ("default", {"teacher": "dense"}),
+    "sign, teacher": ("default", {"alphabet": "sign", "teacher": "dense"}),
+    "sign from dense": ("default", {"alphabet": "sign", "init_from": "dense"}),
+    "sign from dense, teacher": ("default", {"alphabet": "sign", "init_from": "dense", "teacher": "dense"}),
+    "3 epochs of sign from 3 of dense": (
+        "default",
+        {"alphabet": "sign", "init_from": "dense 3 epochs", "epochs": 3},
+    ),
+    "ema 0.99": ("default", {"ema": 0.99}),
+    "ema 0.999": ("default", {"ema": 0.999}),
+    "mixup 0.2": ("default", {"mixup": 0.2}),
+    "cutmix 1": ("default", {"cutmix": 1.0}),
     "rate 3": ("default", {"rate": 3.0}),
     "rate 10": ("default", {"rate": 10.0}),
     "int8 first,last": ("default", {"int8_layers": ("first", "last")}),
@@ -41,7 +56,10 @@ ROWS: Rows = {
     "weight decay 0": ("default", {"weight_decay": 0.0}),
     "weight decay 0.05": ("default", {"weight_decay": 0.05}),
 }
-"""What each row changes: a preset and options by the names of `RunConfig.to_options`."""
+"""What each row changes: a preset and options by the names of `RunConfig.to_options`; a net to learn or start from is
+that of another row, trained first."""
+
+_SOURCES = ("teacher", "init_from")
 
 _FILES: Mapping[str, Mapping[str, Any]] = {"float16": {}}
 
@@ -99,13 +117,33 @@ def main(arguments: Sequence[str] | None = None) -> None:
         runs: list[Mapping[str, Any]] = [run for path in options.merge for run in held(path, facts, shared)]
         for seed in options.seeds:
             for row in options.rows:
-                run = run_row(row, seed, budget, splits, Path(folder), ROWS, _FILES)
+                run = _measured(row, seed, budget, splits, Path(folder))
                 runs.append({**run, "code": code})
                 print(f"{row}, seed {seed}: {run['validation_accuracy']:.2f} % of validation images", flush=True)
                 _write(options.out, facts, shared, runs)
     everything = _write(options.out, facts, shared, runs)
     columns = [(name.replace("_", " "), name) for name in summary(everything)[0]]
     print(render([title for title, _ in columns], [[row[name] for _, name in columns] for row in summary(everything)]))
+
+
+def _measured(row: str, seed: int, budget: Budget, splits: Splits, folder: Path) -> dict[str, Any]:
+    """A row's run, after those of the rows that it learns or starts from, whose seconds stand in its record.
+
+    `folder` remembers runs and the weights of dense ones.
+    """
+    kept = folder / f"{row}, seed {seed}.json"
+    if kept.exists():
+        found: dict[str, Any] = json.loads(kept.read_text())
+        return found
+    preset, options = ROWS[row]
+    wanted = {key: options[key] for key in _SOURCES if key in options}
+    before = [_measured(name, seed, budget, splits, folder) for name in dict.fromkeys(wanted.values())]
+    paths = {key: str(folder / f"{name}, seed {seed}.safetensors") for key, name in wanted.items()}
+    run = run_row(row, seed, budget, splits, folder, {row: (preset, {**options, **paths})}, _FILES)
+    if before:
+        run["source_seconds"] = round(sum(source["training_seconds"] for source in before), 1)
+    kept.write_text(json.dumps(run))
+    return run
 
 
 def _write(

@@ -33,6 +33,7 @@ from pemn_compress.train.evaluate import evaluate
 from pemn_compress.train.presets import resolve
 from pemn_compress.train.progress import EpochReport, Progress
 from pemn_compress.train.run_config import RunConfig
+from pemn_compress.train.sources import Sources
 from pemn_compress.train.subset import stratified_subset
 
 # A row: a preset and the options that it changes. Dense nets want a smaller rate, chosen on validation images.
@@ -98,9 +99,11 @@ def run_row(
     config = config_of(row, seed, budget, splits.spec.name, rows)
     described = splits.spec.to_input()
     model = build_model(config, described)
+    sources = Sources(config, splits.spec, {})
+    sources.begin_(model)
     watched = _Epochs()
     began = time.perf_counter()
-    result = fit(model, splits, config.train, progress=watched)
+    result = fit(model, splits, config.train, progress=watched, teacher=sources.teacher)
     wall = time.perf_counter() - began
     record: dict[str, Any] = {
         "row": row,
@@ -121,6 +124,8 @@ def run_row(
     dense_model = build_model(dataclasses.replace(config, mask=None), described)
     safetensors.torch.save_file(dense_model.state_dict(), folder / "dense.safetensors")
     record["dense_float32_bytes"] = (folder / "dense.safetensors").stat().st_size
+    if config.mask is None:
+        safetensors.torch.save_file(model.state_dict(), folder / f"{row}, seed {seed}.safetensors")
     if config.mask is not None:
         record["files"] = {
             name: _through_a_file(model, splits, folder / f"{name}.pemn", how) for name, how in files.items()
