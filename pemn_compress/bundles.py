@@ -26,13 +26,17 @@ Model = TypeVar("Model", bound=nn.Module)
 
 
 def save_bundle(
-    models: Mapping[str, nn.Module | Readable], path: str | os.PathLike[str], *, force: bool = False
+    models: Mapping[str, nn.Module | Readable],
+    path: str | os.PathLike[str],
+    *,
+    effort: str = "best",
+    force: bool = False,
 ) -> Ledger:
     """Write models that share seed and prototypes to one `.pemn` file, by task name, and return where its bytes went.
 
     A model is a `.pemn` file, or a masked module, which is saved as `save_model` does by default. `load_model` and
-    `load_file` take one out again with `task=`. Raises `PemnError` where two models cannot share one set of values,
-    naming the difference, and as `save_model`.
+    `load_file` take one out again with `task=`. `effort` is as in `save_model`. Raises `PemnError` where two models
+    cannot share one set of values, naming the difference, and as `save_model`.
 
     >>> import torch, tempfile, pemn_compress as pemn
     >>> day, night = (pemn.mask_(torch.nn.Linear(64, 8), pemn.MaskConfig(seed=1)) for _ in range(2))
@@ -44,7 +48,7 @@ def save_bundle(
     True
     """
     contents = {task: to_content(each) if isinstance(each, nn.Module) else read(each) for task, each in models.items()}
-    return write(path, join(contents), force=force, threads=torch.get_num_threads())
+    return write(path, join(contents), force=force, threads=torch.get_num_threads(), effort=effort)
 
 
 @torch.no_grad()

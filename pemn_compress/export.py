@@ -74,6 +74,7 @@ def export_run(
     residual_dtype: str = "float16",
     lossless: bool = False,
     store: str | None = None,
+    effort: str = "best",
     data_root: str | os.PathLike[str] | None = None,
     evaluate_on_test: bool = True,
     tolerance: float = DEFAULT_TOLERANCE,
@@ -93,6 +94,7 @@ def export_run(
         residual_dtype: what everything that is not masked is rounded to, `float16`, `float32` or `log8`.
         lossless: keep the residual as it is, BatchNorm unfolded.
         store: `seed` or `vector`; None is what the run was trained with.
+        effort: `best`, the fewest bytes, or `fast`, which takes less time to write and to read.
         data_root: where the data is; None is where the run found it.
         evaluate_on_test: measure accuracy if the images are there.
         tolerance: the largest change of a logit that is accepted, in standard deviations of the logits.
@@ -111,7 +113,7 @@ def export_run(
         )
     model = run.build_model().eval()
     content = to_content(model, input=run.input, residual_dtype=residual_dtype, lossless=lossless, store=store)
-    data = encode(content)
+    data = encode(content, threads=torch.get_num_threads(), effort=effort)
     with Reader.open(data) as reader:
         decoded, ledger, identity = reader.content(), reader.ledger(), reader.content_id()
     check_equal(model, decoded)

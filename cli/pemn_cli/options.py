@@ -11,6 +11,7 @@ __all__ = [
     "data_root_option",
     "device_option",
     "dtype_option",
+    "effort_option",
     "force_option",
     "json_option",
     "model_argument",
@@ -24,6 +25,13 @@ PATH = click.Path(path_type=Path)
 model_argument = click.argument("model", metavar="MODEL.pemn", type=PATH)
 models_argument = click.argument("models", metavar="MODEL.pemn...", type=PATH, nargs=-1, required=True)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
+effort_option = click.option(
+    "--effort",
+    default="best",
+    show_default=True,
+    type=click.Choice(["best", "fast"]),
+    help="The fewest bytes, or less time to write and read.",
+)
 force_option = click.option("--force", is_flag=True, help="Overwrite the output if it exists.")
 data_root_option = click.option(
     "--data-root", type=PATH, help="Folder that holds (or will hold) the data sets.  [default: data]"

@@ -2,26 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["BLOCK", "Flat", "Lattice", "Signs", "Windows"]
+__all__ = ["BLOCK", "Flat", "Lattice", "Signs", "Windows", "growing"]
 
 BLOCK = 1024
-"""The most bits that are predicted at once, before any of them is learned from."""
+"""The most bits that are predicted at once, before any of them is learned from; of `Flat` bits by themselves more."""
+
+_FIRST, _LARGEST = 32, 8192
 
 Signs = Callable[[], npt.NDArray[np.int8]]
 
 
+def growing(count: int) -> Iterator[int]:
+    """Yield the sizes of the blocks of `count` bits of one density: small ones first, while little is known of it."""
+    size = _FIRST
+    while count > 0:
+        yield min(size, count)
+        count -= size
+        size = min(2 * size, _LARGEST)
+
+
 @dataclass(frozen=True)
 class Flat:
-    """Bits `start` to `start + count` of a chunk, without neighbours."""
+    """Bits `start` to `start + count` of a chunk, without neighbours.
+
+    `alone` says that they are coded by themselves, with a density of their own; others share one with the chunk's rest.
+    """
 
     start: int
     count: int
+    alone: bool = False
 
 
 @dataclass(frozen=True)

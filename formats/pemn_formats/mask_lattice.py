@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
 from pemn_formats.content import MaskedSpec, Prototype
-from pemn_formats.lattice import Flat, Lattice, Windows
+from pemn_formats.lattice import Flat, Lattice, Windows, growing
 from pemn_formats.manifest import Manifest
 from pemn_formats.reconstruct import base_range
 
-__all__ = ["FEWEST_ROWS", "LARGEST_WINDOW", "MOST_BLOCKS", "mask_lattice"]
+__all__ = ["FEWEST_ALONE", "FEWEST_ROWS", "LARGEST_WINDOW", "MOST_BLOCKS", "mask_lattice"]
 
 FEWEST_ROWS = 64
 LARGEST_WINDOW = 256
+FEWEST_ALONE = 512
 MOST_BLOCKS = 8192
 """Fewer kernels, larger ones, or more blocks of them in a chunk make many steps of few bits each: they are flat.
 
-Honest nets stay far below the last one; without it a small hostile file could keep a reader busy for long.
+Flat bits of one plane, if they are not too few, are coded alone while there are blocks left for them. Honest nets stay
+far below the last bound; without it a small hostile file could keep a reader busy for long.
 """
 
 
@@ -30,18 +33,21 @@ def mask_lattice(manifest: Manifest, prototypes: Sequence[Prototype], start: int
     Kernels that the chunk cuts, tensors without kernels, and all of a patch, whose masks are differences, are flat.
     """
     parts: list[Flat | Windows] = []
-    at = 0
-    left = MOST_BLOCKS if manifest.delta is None else 0
+    at, left = 0, MOST_BLOCKS
     for tensor in manifest.masked:
         if at < start + length and at + tensor.mask_bytes > start:
             place, end = 8 * (at - start), 8 * length
-            kernels = _kernels(tensor, prototypes, manifest.seed, place, end)
-            if kernels is None or kernels.blocks > left:
-                parts += _planes(tensor, place, end)
-            else:
+            kernels = None if manifest.delta else _kernels(tensor, prototypes, manifest.seed, place, end)
+            if kernels is not None and kernels.blocks <= left:
                 left -= kernels.blocks
                 first, last = kernels.start - place, kernels.start - place + kernels.count
                 parts += [*_flat(place, 0, first, end), kernels, *_flat(place, last, tensor.numel, end)]
+            else:
+                for flat in _planes(tensor, place, end):
+                    blocks = len(list(growing(flat.count)))
+                    alone = flat.count >= FEWEST_ALONE and blocks <= left
+                    left -= blocks if alone else 0
+                    parts.append(replace(flat, alone=alone))
         at += tensor.mask_bytes
     return tuple(parts)
 

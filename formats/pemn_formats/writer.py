@@ -15,7 +15,7 @@ from typing import BinaryIO
 from pemn_formats.atomic import atomic_write
 from pemn_formats.bits import popcount
 from pemn_formats.bundle import not_a_model
-from pemn_formats.codecs import MASK_CODECS, VALUE_CODECS, encode_smallest
+from pemn_formats.codecs import MASK_CODECS, VALUE_CODECS, Codec, encode_smallest, encoders
 from pemn_formats.codecs.zstd import compress
 from pemn_formats.content import Content
 from pemn_formats.errors import FormatError, PemnError
@@ -31,26 +31,33 @@ from pemn_formats.prelude import CHUNK_ROW, PRELUDE_BYTES, Chunk, Prelude, chunk
 __all__ = ["content_id", "encode", "write"]
 
 Coded = tuple[Chunk, bytes]
+Codecs = tuple[Codec, ...]
 
 
-def write(path: str | os.PathLike[str], content: Content, *, force: bool = False, threads: int = 1) -> Ledger:
+def write(
+    path: str | os.PathLike[str], content: Content, *, force: bool = False, threads: int = 1, effort: str = "best"
+) -> Ledger:
     """Write a content to a `.pemn` file, whole or not at all, and return its ledger.
 
-    Beside the content, no more than a few chunks for each of the `threads` that encode are held. Raises `PemnError`
-    where the file cannot be put, or where `content` breaks a rule of the format or is a patch.
+    Beside the content, no more than a few chunks for each of the `threads` that encode are held. `effort` is `best`,
+    the fewest bytes, or `fast`. Raises `PemnError` where the file cannot be put, or where `content` breaks a rule of
+    the format or is a patch, and for an unknown effort.
     """
     if content.delta is not None:
         raise not_a_model(content.delta)
     with atomic_write(path, force=force) as file:
-        prelude = _write_to(file, content, threads)
+        prelude = _write_to(file, content, threads, effort)
     ones = [tuple(map(popcount, tensor.planes)) for tensor in content.masked]
     return ledger_of(prelude, manifest_of(content), ones)
 
 
-def encode(content: Content, *, threads: int = 1) -> bytes:
-    """Return the bytes of a content. The same content and library versions give the same bytes on any `threads`."""
+def encode(content: Content, *, threads: int = 1, effort: str = "best") -> bytes:
+    """Return the bytes of a content, with the errors of `write`.
+
+    The same content, effort and library versions give the same bytes on any `threads`.
+    """
     file = io.BytesIO()
-    _write_to(file, content, threads)
+    _write_to(file, content, threads, effort)
     return file.getvalue()
 
 
@@ -60,8 +67,9 @@ def content_id(content: Content) -> str:
     return identity(manifest_json, prototype_pieces(content), mask_pieces(content), residual_pieces(content))
 
 
-def _write_to(file: BinaryIO, content: Content, threads: int) -> Prelude:
+def _write_to(file: BinaryIO, content: Content, threads: int, effort: str) -> Prelude:
     """Write header and sections to an empty file. The header's length is known before, its content after the rest."""
+    for_values, for_masks = encoders(effort, VALUE_CODECS), encoders(effort, MASK_CODECS)
     manifest = manifest_of(content)
     manifest_json = _checked_json(manifest)
     frame = compress(manifest_json)
@@ -72,7 +80,7 @@ def _write_to(file: BinaryIO, content: Content, threads: int) -> Prelude:
     file.write(bytes(header_bytes))
     digest, table = hashlib.sha256(), bytearray()
     lengths = []
-    for coded in _sections(content, manifest):
+    for coded in _sections(content, manifest, for_values, for_masks):
         length = 0
         for chunk, stored in _in_order(coded, threads):
             table += CHUNK_ROW.pack(chunk.codec, chunk.stored, chunk.ones, chunk.crc)
@@ -105,22 +113,23 @@ def _checked_json(manifest: Manifest) -> bytes:
     return raw
 
 
-def _sections(content: Content, manifest: Manifest) -> Iterator[Iterator[Callable[[], Coded]]]:
+def _sections(
+    content: Content, manifest: Manifest, for_values: Codecs, for_masks: Codecs
+) -> Iterator[Iterator[Callable[[], Coded]]]:
     """The encoding of each chunk of each section, as calls that any thread may make."""
-    yield (partial(_value_chunk, raw) for _, raw in _chunks(prototype_pieces(content)))
-    yield (partial(_mask_chunk, content, manifest, at, raw) for at, raw in _chunks(mask_pieces(content)))
-    yield (partial(_value_chunk, raw) for _, raw in _chunks(residual_pieces(content)))
 
+    def value_chunk(raw: bytes) -> Coded:
+        codec, stored = encode_smallest(raw, for_values)
+        return Chunk(codec.id, len(stored), 0, zlib.crc32(stored)), stored
 
-def _value_chunk(raw: bytes) -> Coded:
-    codec, stored = encode_smallest(raw, VALUE_CODECS)
-    return Chunk(codec.id, len(stored), 0, zlib.crc32(stored)), stored
+    def mask_chunk(start: int, raw: bytes) -> Coded:
+        lattice = mask_lattice(manifest, content.prototypes, start, len(raw))
+        codec, stored = encode_smallest(raw, for_masks, lattice)
+        return Chunk(codec.id, len(stored), popcount(raw), zlib.crc32(stored)), stored
 
-
-def _mask_chunk(content: Content, manifest: Manifest, start: int, raw: bytes) -> Coded:
-    lattice = mask_lattice(manifest, content.prototypes, start, len(raw))
-    codec, stored = encode_smallest(raw, MASK_CODECS, lattice)
-    return Chunk(codec.id, len(stored), popcount(raw), zlib.crc32(stored)), stored
+    yield (partial(value_chunk, raw) for _, raw in _chunks(prototype_pieces(content)))
+    yield (partial(mask_chunk, at, raw) for at, raw in _chunks(mask_pieces(content)))
+    yield (partial(value_chunk, raw) for _, raw in _chunks(residual_pieces(content)))
 
 
 def _chunks(pieces: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:

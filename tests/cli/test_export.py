@@ -96,9 +96,10 @@ def test_the_command_knows_the_choices_of_the_library() -> None:
     from pemn_cli.commands.export import command
     from pemn_compress.config import STORES
     from pemn_compress.residual import RESIDUAL_DTYPES
+    from pemn_formats.codecs import EFFORTS
 
     choices = {each.name: tuple(each.type.choices) for each in command.params if hasattr(each.type, "choices")}
-    assert choices == {"residual_dtype": RESIDUAL_DTYPES, "store": STORES}
+    assert choices == {"residual_dtype": RESIDUAL_DTYPES, "store": STORES, "effort": EFFORTS}
 
 
 def test_the_same_run_gives_the_same_bytes(trained_runs: Path, tmp_path: Path, run: Callable[..., Any]) -> None:

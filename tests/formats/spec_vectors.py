@@ -165,7 +165,7 @@ def chances() -> list[str]:
     lattice = mask_lattice(manifest_of(content), content.prototypes, 0, len(raw))
     bits = np.unpackbits(np.frombuffer(raw, np.uint8), bitorder="little")
     model, lines = _Model(), []
-    for at, (places, contexts) in enumerate(_blocks(bits, lattice)):
+    for at, (places, contexts) in enumerate(_blocks(bits, lattice, model)):
         chance, found = model.chances(contexts), bits[places]
         for each in np.unique(contexts):
             here = contexts == each

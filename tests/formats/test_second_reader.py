@@ -157,3 +157,13 @@ def test_both_stop_forming_windows() -> None:
     tensors.append(masked_tensor("small", (64, 2, 2, 2), np.ones(512, np.uint8)))
     data = with_context_codec(Content(9, (Prototype(7, "signed"),), tuple(tensors)))
     assert second(data) == first(data) is not None
+
+
+def test_both_form_what_still_fits() -> None:
+    """Windows up to a little below the bound, one that is too many, then bits alone and a window that still fit."""
+    shapes = [(64, 1, 16, 16)] * 31 + [(64, 2, 2, 2), (64, 1, 16, 16), (64, 2, 2, 2), (700,), (300,)]
+    tensors = [
+        masked_tensor(f"t{at}", shape, random_bits(int(np.prod(shape)), 0.97, at)) for at, shape in enumerate(shapes)
+    ]
+    data = with_context_codec(Content(9, (Prototype(7, "signed"),), tuple(tensors)))
+    assert second(data) == first(data) is not None

@@ -86,8 +86,8 @@ def test_what_stands_behind_the_dumps_is_what_the_files_hold(name: str) -> None:
     for line, (key, values) in zip(weights.splitlines(), state(read(data)).items(), strict=True):
         assert line.split() == [key, *(f"{bits:08x}" for bits in struct.unpack("<8I", values.tobytes()[:32]))]
     for text in runs:
-        frame = Forge.of(data).sections[1][0].data[4:]
-        assert bytes(map(int, text.split())) == zstandard.ZstdDecompressor().decompress(frame)
+        frame = Forge.of(data).sections[1][0].data
+        assert bytes(map(int, text.split())) == zstandard.ZstdDecompressor().decompress(b"\x28\xb5\x2f\xfd" + frame)
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_what_stands_behind_the_dumps_is_what_the_files_hold(name: str) -> None:
         (3, f"at most {MAX_TENSORS:,} masked tensors"),
         (3, f"(1 to {MAX_DIMS} dimensions"),
         (4, f"chunks of 2^{CHUNK_BYTES.bit_length() - 1} bytes"),
-        (6, f"above {MOST_BLOCKS:,} is not formed"),
+        (6, f"above {MOST_BLOCKS:,} are not formed"),
     ],
 )
 def test_bounds_are_those_of_the_code(number: int, says: str) -> None:

@@ -138,7 +138,7 @@ def test_two_processes_write_the_same_bytes() -> None:
 def test_the_smallest_codec_is_chosen(density: float) -> None:
     content = one_tensor(1 << 16, bits=random_bits(1 << 16, density, 2))
     raw = content.masked[0].planes[0].tobytes()
-    best, stored = encode_smallest(raw, MASK_CODECS, (Flat(0, 1 << 16),))
+    best, stored = encode_smallest(raw, MASK_CODECS, (Flat(0, 1 << 16, alone=True),))
     (piece,) = Forge.of(encode(content)).sections[1]
     assert (piece.codec, piece.data) == (best.id, stored)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from pemn_cli.opening import about
-from pemn_cli.options import PATH, force_option, json_option
+from pemn_cli.options import PATH, effort_option, force_option, json_option
 from pemn_cli.output import print_json, print_line
 
 __all__ = ["command"]
@@ -17,9 +17,10 @@ __all__ = ["command"]
 @click.argument("old", metavar="OLD.pemn", type=PATH)
 @click.argument("patch", metavar="PATCH.pemn", type=PATH)
 @click.argument("new", metavar="NEW.pemn", type=PATH)
+@effort_option
 @force_option
 @json_option
-def command(old: Path, patch: Path, new: Path, force: bool, as_json: bool) -> None:
+def command(old: Path, patch: Path, new: Path, effort: str, force: bool, as_json: bool) -> None:
     """Apply PATCH.pemn to OLD.pemn and write NEW.pemn.
 
     The patch fits one base alone; another one is refused. Nothing is written before the result has the content id
@@ -39,7 +40,7 @@ def command(old: Path, patch: Path, new: Path, force: bool, as_json: bool) -> No
         before = read(old)
     with about(patch):
         after = apply_delta(before, read(patch))
-    ledger = write(new, after, force=force)
+    ledger = write(new, after, force=force, effort=effort)
     identity = content_id(after)
     if as_json:
         print_json({"file": str(new), "bytes": ledger.file_bytes, "content_id": identity})

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pemn_cli.opening import about
-from pemn_cli.options import PATH, force_option, json_option
+from pemn_cli.options import PATH, effort_option, force_option, json_option
 from pemn_cli.output import percent, print_json, print_table
 
 if TYPE_CHECKING:
@@ -21,9 +21,10 @@ __all__ = ["command"]
 @click.command(name="bundle", short_help="Put several models over the same values into one file.")
 @click.argument("out", metavar="OUT.pemn", type=PATH)
 @click.argument("models", metavar="NAME=FILE.pemn...", nargs=-1, required=True)
+@effort_option
 @force_option
 @json_option
-def command(out: Path, models: tuple[str, ...], force: bool, as_json: bool) -> None:
+def command(out: Path, models: tuple[str, ...], effort: str, force: bool, as_json: bool) -> None:
     """Put several models into one file, each under the name of its task.
 
     They share their values, so they must come from the same seed and prototypes: nets trained with the same mask
@@ -45,7 +46,7 @@ def command(out: Path, models: tuple[str, ...], force: bool, as_json: bool) -> N
         with about(path):
             contents[name] = read(path)
     bundle = join(contents)
-    ledger = write(out, bundle, force=force)
+    ledger = write(out, bundle, force=force, effort=effort)
     apart = {name: path.stat().st_size for name, path in paths.items()}
     if as_json:
         print_json(

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from pemn_cli.opening import about
-from pemn_cli.options import PATH, force_option, json_option
+from pemn_cli.options import PATH, effort_option, force_option, json_option
 from pemn_cli.output import percent, print_json, print_table
 
 __all__ = ["command"]
@@ -17,9 +17,10 @@ __all__ = ["command"]
 @click.argument("old", metavar="OLD.pemn", type=PATH)
 @click.argument("new", metavar="NEW.pemn", type=PATH)
 @click.argument("patch", metavar="PATCH.pemn", type=PATH)
+@effort_option
 @force_option
 @json_option
-def command(old: Path, new: Path, patch: Path, force: bool, as_json: bool) -> None:
+def command(old: Path, new: Path, patch: Path, effort: str, force: bool, as_json: bool) -> None:
     """Write what turns OLD.pemn into NEW.pemn to PATCH.pemn, for those who have the old file.
 
     Masks are stored as the bits that changed, other values as their differences. The patch names its base and its
@@ -39,7 +40,7 @@ def command(old: Path, new: Path, patch: Path, force: bool, as_json: bool) -> No
         before = read(old)
     with about(new):
         after = read(new)
-    data = encode(make_delta(before, after))
+    data = encode(make_delta(before, after), effort=effort)
     with Reader.open(data) as reader:
         sections, delta = reader.prelude, reader.manifest.delta
         apply_delta(before, reader.content())

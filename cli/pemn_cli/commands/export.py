@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pemn_cli.options import PATH, data_root_option, device_option, force_option, json_option, model_argument
+from pemn_cli.options import (
+    PATH,
+    data_root_option,
+    device_option,
+    effort_option,
+    force_option,
+    json_option,
+    model_argument,
+)
 from pemn_cli.output import print_json, print_line, print_table, status
 
 if TYPE_CHECKING:
@@ -42,6 +50,7 @@ __all__ = ["command"]
     type=click.FloatRange(min=0),
     help="Largest change of a logit by rounding, in standard deviations of the logits.",
 )
+@effort_option
 @data_root_option
 @device_option
 @click.option("--no-eval", is_flag=True, help="Measure no accuracy, and the logits on synthetic images.")
@@ -55,6 +64,7 @@ def command(
     lossless: bool,
     store: str | None,
     tolerance: float,
+    effort: str,
     data_root: Path | None,
     device: str,
     no_eval: bool,
@@ -88,6 +98,7 @@ def command(
         residual_dtype=residual_dtype,
         lossless=lossless,
         store=store,
+        effort=effort,
         data_root=data_root,
         evaluate_on_test=not no_eval,
         tolerance=tolerance,

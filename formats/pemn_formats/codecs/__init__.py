@@ -7,15 +7,32 @@ from pemn_formats.codecs.const import Const
 from pemn_formats.codecs.context import Context
 from pemn_formats.codecs.gap import Gap, GapInverted
 from pemn_formats.codecs.raw import Raw
-from pemn_formats.codecs.zstd import Zstd
-from pemn_formats.errors import FormatError
+from pemn_formats.codecs.zstd import FAST, Zstd
+from pemn_formats.errors import FormatError, PemnError
 from pemn_formats.lattice import Lattice
 
-__all__ = ["CODECS", "MASK_CODECS", "VALUE_CODECS", "Codec", "codec", "encode_smallest"]
+__all__ = ["CODECS", "EFFORTS", "MASK_CODECS", "VALUE_CODECS", "Codec", "codec", "encode_smallest", "encoders"]
 
 CODECS: tuple[Codec, ...] = (Raw(), Const(), Zstd(), Gap(), GapInverted(), Context())
 VALUE_CODECS = CODECS[:3]
 MASK_CODECS = CODECS
+
+EFFORTS = ("best", "fast")
+_ENCODERS: dict[str, tuple[Codec, ...]] = {
+    "best": CODECS,
+    "fast": (Raw(), Const(), Zstd(FAST), Gap(FAST), GapInverted(FAST)),
+}
+
+
+def encoders(effort: str, known: tuple[Codec, ...]) -> tuple[Codec, ...]:
+    """Return what a writer tries of the codecs that a section knows; raise `PemnError` for an unknown effort.
+
+    `fast` leaves out what takes long to write: the context coder and the slow levels of Zstandard.
+    """
+    if effort not in _ENCODERS:
+        raise PemnError(f"unknown effort {effort!r}; known: {', '.join(EFFORTS)}")
+    ids = {each.id for each in known}
+    return tuple(each for each in _ENCODERS[effort] if each.id in ids)
 
 
 def codec(codec_id: int) -> Codec:

@@ -15,7 +15,7 @@ class Codec(Protocol):
     `encode` returns the stored bytes, or None when it cannot express the chunk. `decode` returns exactly `raw_length`
     bytes for any stored bytes whatsoever or raises `FormatError`, and never allocates more than a small multiple of
     `raw_length`. `lattice` says where the bits of a mask chunk stand in their tensors, for a codec that `uses_lattice`.
-    A codec has no state and no options: the same bytes always mean the same.
+    A codec has no state, and at most options that say how hard `encode` tries: the same bytes always mean the same.
     """
 
     id: int

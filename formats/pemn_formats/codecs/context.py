@@ -2,7 +2,7 @@
 
 The weights of a learned convolution kernel tend to have the sign of the weights beside them. A bit is predicted from
 the signs of up to six neighbours that are already known, relative to the sign of its own value. Bits without neighbours
-are coded with the density met so far.
+are coded with the density met so far: that of their own plane, or where they are few, of all such bits.
 """
 
 from __future__ import annotations
@@ -14,15 +14,17 @@ import numpy as np
 import numpy.typing as npt
 
 from pemn_formats.codecs.rans import PRECISION, Decoder, encode
-from pemn_formats.lattice import BLOCK, Flat, Lattice, Windows
+from pemn_formats.lattice import BLOCK, Flat, Lattice, Windows, growing
 
 __all__ = ["NEIGHBOURS", "Context", "lanes"]
 
 # (rows down, columns right) of the neighbours, the most telling first.
 NEIGHBOURS = ((0, -1), (-1, 0), (-1, -1), (-1, 1), (0, -2), (-2, 0))
 _CONTEXTS = 3 ** len(NEIGHBOURS)
-_FLAT = _CONTEXTS
+_FLAT, _ALONE = _CONTEXTS, _CONTEXTS + 1
 _FORGET = 1 << 14
+
+Block = tuple[slice | npt.NDArray[np.int32], npt.NDArray[np.int16]]
 
 
 def lanes(bits: int) -> int:
@@ -48,10 +50,11 @@ class Context:
         width = lanes(sum(part.count for part in lattice))
         model = _Model()
         blocks = []
-        for places, context in _blocks(bits, lattice):
+        for places, context in _blocks(bits, lattice, model):
             chance, found = model.chances(context), bits[places]
             model.learn(context, found)
-            blocks.append((found, chance))
+            # Narrow, because all of them are held until the last one is known.
+            blocks.append((found, chance.astype(np.uint16)))
         return encode(blocks, width)
 
     def decode(self, stored: bytes, raw_length: int, lattice: Lattice = ()) -> bytes:
@@ -59,7 +62,7 @@ class Context:
         bits = np.zeros(8 * raw_length, dtype=np.uint8)
         width = lanes(sum(part.count for part in lattice))
         model, decoder = _Model(), Decoder(stored, width)
-        for places, context in _blocks(bits, lattice):
+        for places, context in _blocks(bits, lattice, model):
             found = decoder.block(model.chances(context))
             model.learn(context, found)
             bits[places] = found
@@ -71,64 +74,74 @@ class _Model:
     """How often each context met a zero and a one: integers, so that every machine predicts the same."""
 
     def __init__(self) -> None:
-        self._counts = np.ones((_CONTEXTS + 1, 2), dtype=np.int64)
+        self._counts = np.ones((_CONTEXTS + 2, 2), dtype=np.int64)
 
-    def chances(self, context: npt.NDArray[np.int64]) -> npt.NDArray[np.uint32]:
+    def restart(self) -> None:
+        """Begin bits that are coded alone."""
+        self._counts[_ALONE] = 1
+
+    def chances(self, context: npt.NDArray[np.int16]) -> npt.NDArray[np.uint32]:
         """Return the probability of a one in each context, in units of 2^-12."""
         counts = self._counts
         chance = (counts[:, 1] << PRECISION) // counts.sum(axis=1)
         bounded: npt.NDArray[np.uint32] = np.clip(chance, 1, (1 << PRECISION) - 1).astype(np.uint32)[context]
         return bounded
 
-    def learn(self, context: npt.NDArray[np.int64], bits: npt.NDArray[np.uint8]) -> None:
+    def learn(self, context: npt.NDArray[np.int16], bits: npt.NDArray[np.uint8]) -> None:
         """Count the bits of a block, each as 2; a context with more than 2^14 in all is halved, rounding up."""
-        met = np.bincount(2 * context + bits, minlength=2 * _CONTEXTS + 2)
+        met = np.bincount(2 * context + bits, minlength=2 * _CONTEXTS + 4)
         self._counts += 2 * met.reshape(-1, 2)
         full = self._counts.sum(axis=1) > _FORGET
         if full.any():
             self._counts[full] = (self._counts[full] + 1) >> 1
 
 
-def _blocks(
-    bits: npt.NDArray[np.uint8], lattice: Lattice
-) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
-    """Yield places and contexts of at most 1,024 bits at a time; the bits of earlier places are read in between."""
-    for together in _runs(lattice):
-        for places, context in _flat(together) if isinstance(together, list) else _windows(bits, together):
-            for at in range(0, places.size, BLOCK):
-                yield places[at : at + BLOCK], context[at : at + BLOCK]
+def _blocks(bits: npt.NDArray[np.uint8], lattice: Lattice, model: _Model) -> Iterator[Block]:
+    """Yield places and contexts of the bits of each block; the bits of earlier places are read in between."""
+    for shared, parts in itertools.groupby(lattice, lambda part: isinstance(part, Flat) and not part.alone):
+        if shared:
+            yield from _together(list(parts))
+            continue
+        for part in parts:
+            if isinstance(part, Windows):
+                yield from _windows(bits, part)
+            else:
+                model.restart()
+                yield from _alone(part)
 
 
-def _runs(lattice: Lattice) -> Iterator[list[Flat] | Windows]:
-    """Parts without neighbours that follow each other go together: many small ones would make many small blocks."""
-    for is_flat, parts in itertools.groupby(lattice, lambda part: isinstance(part, Flat)):
-        if is_flat:
-            yield [part for part in parts if isinstance(part, Flat)]
-        else:
-            yield from (part for part in parts if isinstance(part, Windows))
+def _together(parts: list[Flat | Windows]) -> Iterator[Block]:
+    """Few bits of each of many tensors: blocks of their own would be many and small."""
+    places = np.concatenate([np.arange(part.start, part.start + part.count, dtype=np.int32) for part in parts])
+    yield from _cut(places, np.full(places.size, _FLAT, dtype=np.int16))
 
 
-def _flat(parts: list[Flat]) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
-    places = np.concatenate([np.arange(part.start, part.start + part.count) for part in parts])
-    yield places, np.full(places.size, _FLAT)
+def _alone(part: Flat) -> Iterator[Block]:
+    at = part.start
+    for size in growing(part.count):
+        yield slice(at, at + size), np.full(size, _ALONE, dtype=np.int16)
+        at += size
 
 
-def _windows(
-    bits: npt.NDArray[np.uint8], part: Windows
-) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+def _cut(places: npt.NDArray[np.int32], context: npt.NDArray[np.int16]) -> Iterator[Block]:
+    for at in range(0, places.size, BLOCK):
+        yield places[at : at + BLOCK], context[at : at + BLOCK]
+
+
+def _windows(bits: npt.NDArray[np.uint8], part: Windows) -> Iterator[Block]:
     """One place of all kernels at a time, so that every neighbour is known when it is asked for."""
     shape = (part.rows, part.height, part.width)
-    places = np.arange(part.start, part.start + part.count).reshape(shape)
+    places = np.arange(part.start, part.start + part.count, dtype=np.int32).reshape(shape)
     signs = part.signs().reshape(shape)
     weights = np.zeros(shape, dtype=np.int8)
     for row in range(part.height):
         for column in range(part.width):
-            context = np.zeros(part.rows, dtype=np.int64)
+            context = np.zeros(part.rows, dtype=np.int16)
             for down, right in NEIGHBOURS:
                 context *= 3
                 if row + down >= 0 and 0 <= column + right < part.width:
                     context += weights[:, row + down, column + right] * signs[:, row, column]
                 context += 1
-            yield places[:, row, column], context
+            yield from _cut(places[:, row, column], context)
             known = bits[places[:, row, column]].view(np.int8)
             weights[:, row, column] = (2 * known - 1 if part.negates else known) * signs[:, row, column]

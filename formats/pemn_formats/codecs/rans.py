@@ -24,7 +24,7 @@ _SHIFT = np.uint32(PRECISION)
 _WORD = np.uint32(16)
 
 Bits = npt.NDArray[np.uint8]
-Chances = npt.NDArray[np.uint32]
+Chances = npt.NDArray[np.uint32] | npt.NDArray[np.uint16]
 
 
 def encode(blocks: Sequence[tuple[Bits, Chances]], lanes: int) -> bytes:

@@ -7,17 +7,29 @@ import zstandard
 from pemn_formats.errors import FormatError
 from pemn_formats.lattice import Lattice
 
-__all__ = ["Zstd", "compress", "decompress"]
+__all__ = ["BEST", "FAST", "Zstd", "compress", "declared", "decompress"]
 
 # Fast levels find fewer of the spurious matches that make independent bits larger; slow ones find real structure.
-_LEVELS = (1, 19)
+BEST = (1, 19)
+FAST = (1,)
 _WIDEST = 1 << 27
 
 
-def compress(raw: bytes) -> bytes:
+def compress(raw: bytes, levels: tuple[int, ...] = BEST) -> bytes:
     """Return the shortest of the frames that a few levels give; no checksum, no dictionary."""
-    frames = [zstandard.ZstdCompressor(level=level, write_checksum=False).compress(raw) for level in _LEVELS]
+    frames = [zstandard.ZstdCompressor(level=level, write_checksum=False).compress(raw) for level in levels]
     return min(frames, key=len)
+
+
+def declared(stored: bytes) -> int:
+    """Return how many bytes a frame says that it holds, 2^64 - 1 where it does not say it.
+
+    Raises `FormatError` for what is no frame.
+    """
+    try:
+        return zstandard.get_frame_parameters(stored).content_size
+    except zstandard.ZstdError as error:
+        raise FormatError(f"a zstd frame does not decode: {error}") from None
 
 
 def decompress(stored: bytes, raw_length: int) -> bytes:
@@ -45,9 +57,12 @@ class Zstd:
     name = "zstd"
     uses_lattice = False
 
+    def __init__(self, levels: tuple[int, ...] = BEST) -> None:
+        self._levels = levels
+
     def encode(self, raw: bytes, lattice: Lattice = ()) -> bytes | None:
         """Return the frame."""
-        return compress(raw) if raw else None
+        return compress(raw, self._levels) if raw else None
 
     def decode(self, stored: bytes, raw_length: int, lattice: Lattice = ()) -> bytes:
         """Return the frame's content."""

@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 from pemn_formats.bits import pack
 from pemn_formats.codecs.context import Context, lanes
 from pemn_formats.codecs.rans import Decoder, encode
-from pemn_formats.content import Content, MaskedTensor, Prototype
+from pemn_formats.content import Content, Delta, MaskedTensor, Prototype
 from pemn_formats.errors import FormatError
-from pemn_formats.lattice import Flat, Windows
+from pemn_formats.lattice import Flat, Windows, growing
+from pemn_formats.ledger import entropy_bits
 from pemn_formats.limits import CHUNK_BYTES
 from pemn_formats.manifest import manifest_of
-from pemn_formats.mask_lattice import MOST_BLOCKS, mask_lattice
+from pemn_formats.mask_lattice import FEWEST_ALONE, MOST_BLOCKS, mask_lattice
 from pemn_formats.reader import Reader, read
 from pemn_formats.reconstruct import base
 from pemn_formats.writer import content_id
@@ -106,6 +107,57 @@ def test_a_chunk_has_no_more_blocks_than_a_reader_has_patience() -> None:
     lattice = mask_lattice(manifest_of(Content(0, (Prototype(3, "signed"),), tensors)), (), 0, CHUNK_BYTES)
     assert sum(part.blocks for part in lattice if isinstance(part, Windows)) == MOST_BLOCKS
     assert sum(part.count for part in lattice) == 8 * CHUNK_BYTES
+    tensors = tuple(MaskedTensor(f"t{i}", (512,), 0, 0, "keep", np.float32(1.0)) for i in range(8192))
+    lattice = mask_lattice(manifest_of(Content(0, (Prototype(3, "signed"),), tensors)), (), 0, CHUNK_BYTES)
+    alone = [part for part in lattice if isinstance(part, Flat) and part.alone]
+    assert len(alone) == MOST_BLOCKS // len(list(growing(512)))
+    assert sum(part.count for part in lattice) == 8 * CHUNK_BYTES
+
+
+@given(st.integers(1, 100_000))
+def test_blocks_of_bits_alone_begin_small(count: int) -> None:
+    sizes = list(growing(count))
+    assert sum(sizes) == count
+    assert sizes[:-1] == [min(32 << at, 8192) for at in range(len(sizes) - 1)]
+    assert sizes[-1] <= min(32 << (len(sizes) - 1), 8192)
+
+
+def ternary(densities: dict[int, float]) -> Content:
+    """Ternary tensors by their sizes, with the density of those that are kept."""
+    rng = np.random.default_rng(3)
+    tensors = []
+    for at, (count, density) in enumerate(densities.items()):
+        kept = rng.random(count) < density
+        planes = (pack(kept), pack(rng.random(int(kept.sum())) < 0.5))
+        tensors.append(MaskedTensor(f"t{at}", (count,), 0, 0, "ternary", np.float32(1.0), int(kept.sum()), planes))
+    return Content(0, (Prototype(3, "signed"),), tuple(tensors))
+
+
+def test_each_plane_has_its_own_density() -> None:
+    """Small tensors of several densities, and their signs: little more than n H(density) of each."""
+    content = ternary({8192: 0.74, 16384: 0.2, 1280: 0.9, 4096: 0.02})
+    planes = [
+        (bits, plane) for each in content.masked for bits, plane in zip(each.plane_bits, each.planes, strict=True)
+    ]
+    bound = sum(entropy_bits(bits, int(np.unpackbits(plane).sum())) for bits, plane in planes) / 8
+    raw, stored = both(content)
+    assert bound < len(stored) < 1.012 * bound
+    assert len(stored) < 0.85 * len(raw)
+
+
+def test_few_bits_of_a_plane_share_their_density() -> None:
+    content = ternary({8000: 0.1, 900: 0.5, FEWEST_ALONE: 0.5})
+    lattice = mask_lattice(manifest_of(content), content.prototypes, 0, sum(t.mask_bytes for t in content.masked))
+    assert [(part.count, part.alone) for part in lattice if isinstance(part, Flat)] == [
+        (bits, bits >= FEWEST_ALONE) for each in content.masked for bits in each.plane_bits
+    ]
+    assert {part.alone for part in lattice if isinstance(part, Flat)} == {True, False}
+
+
+def test_a_patch_has_no_windows_but_densities() -> None:
+    content = smooth((64, 4, 3, 3))
+    patch = replace(content, delta=Delta("0" * 64, "0" * 64, (0,), (1,), ()))
+    assert mask_lattice(manifest_of(patch), content.prototypes, 0, 288) == (Flat(0, 2304, alone=True),)
 
 
 def test_signs_follow_the_fill() -> None:

@@ -10,7 +10,7 @@ import zstandard
 from second.text import RefusedError, refuse_unless
 
 MAX_WINDOW = 1 << 27
-FLAT = 729
+SHARED, ALONE = 729, 730
 NEIGHBOURS = ((0, -1), (-1, 0), (-1, -1), (-1, 1), (0, -2), (-2, 0))
 
 
@@ -62,10 +62,13 @@ def decode(codec: int, data: bytes, length: int, planes: list[Plane] | None) -> 
 
 
 def _gap(data: bytes, length: int) -> bytes:
-    refuse_unless(len(data) >= 4, "a gap chunk without its number of runs")
-    (count,) = struct.unpack_from("<I", data)
+    data = bytes.fromhex("28b52ffd") + data
+    try:
+        count = zstandard.get_frame_parameters(data).content_size
+    except zstandard.ZstdError as error:
+        raise RefusedError("a gap chunk that is no frame") from error
     refuse_unless(1 <= count <= 8 * length, "a number of runs that cannot be")
-    runs = frame(data[4:], count)
+    runs = frame(data, count)
     refuse_unless(runs[-1] != 255, "runs that end in an escape")
     chunk, at = bytearray(length), 0
     for run in runs:
@@ -93,26 +96,36 @@ class Context:
         self.words = struct.unpack_from(f"<{len(self.data) // 2 - 2 * lanes}H", self.data, 4 * lanes)
         self.used = 0
         refuse_unless(min(self.states) >= 1 << 16, "a lane that starts too low")
-        flat: list[int] = []
+        shared: list[int] = []
         room = 8192
         for plane in planes:
             begin, end = _window(plane, room)
             if begin < end and plane.kernel is not None:
                 room -= _blocks_of(plane.kernel[0], end - begin)
-            flat += range(plane.place, plane.place + begin - plane.begin)
-            if begin < end:
-                self._run(flat)
-                flat = []
+                shared += range(plane.place, plane.place + begin - plane.begin)
+                self._shared(shared)
                 self._kernels(plane, begin, end)
-            flat += range(plane.place + end - plane.begin, plane.place + plane.count)
-        self._run(flat)
+                shared = [*range(plane.place + end - plane.begin, plane.place + plane.count)]
+                continue
+            bits = range(plane.place, plane.place + plane.count)
+            alone = list(_growing(bits))
+            if plane.count >= 512 and len(alone) <= room:
+                room -= len(alone)
+                self._shared(shared)
+                shared = []
+                self.counts.pop(ALONE, None)
+                for block in alone:
+                    self._block(block, [ALONE] * len(block))
+            else:
+                shared += bits
+        self._shared(shared)
         refuse_unless(all(state == 1 << 16 for state in self.states), "lanes that do not end where they began")
         refuse_unless(self.used == len(self.words), "words left over")
         return bytes(self.chunk)
 
-    def _run(self, bits: list[int]) -> None:
+    def _shared(self, bits: list[int]) -> None:
         for block in _blocks(bits):
-            self._block(block, [FLAT] * len(block))
+            self._block(block, [SHARED] * len(block))
 
     def _kernels(self, plane: Plane, begin: int, end: int) -> None:
         places, columns = plane.kernel or (1, 1)
@@ -191,3 +204,11 @@ def _blocks_of(size: int, bits: int) -> int:
 def _blocks(bits: list[int] | range) -> Iterator[list[int]]:
     for begin in range(0, len(bits), 1024):
         yield list(bits[begin : begin + 1024])
+
+
+def _growing(bits: range) -> Iterator[list[int]]:
+    size, begin = 32, 0
+    while begin < len(bits):
+        yield list(bits[begin : begin + size])
+        begin += size
+        size = min(2 * size, 8192)
