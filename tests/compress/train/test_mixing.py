@@ -80,7 +80,7 @@ def test_with_both_each_takes_half_of_the_steps() -> None:
 
 
 def test_a_run_that_mixes_resumes_to_the_same_bits(tiny: RunConfig, tmp_path: Path) -> None:
-    options = dataclasses.replace(tiny, train=dataclasses.replace(tiny.train, mixup=0.2, cutmix=1.0))
+    options = dataclasses.replace(tiny, train=dataclasses.replace(tiny.train, mixup=0.2, cutmix=1.0, amp="bfloat16"))
     whole = start(options, runs=tmp_path, name="whole")
     result = whole.train()
     assert result.validation is not None
