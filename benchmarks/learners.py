@@ -1,4 +1,4 @@
-"""What each learner and each lever of training gives in the same short time on the CPU, one change a row.
+"""What each learner gives in the same short time on the CPU, one change a row.
 
     python -m benchmarks.learners --data folder:PATH --describe "CIFAR-10 as JPEG files" [--rows ROW...]
 
@@ -35,31 +35,9 @@ ROWS: Rows = {
     "topk 0.2": ("default", {"learner": "topk", "density": 0.2}),
     "rp 251": ("default", {"strategy": "rp", "values": 251}),
     "rp 25": ("default", {"strategy": "rp", "values": 25}),
-    "dense": ("default", {"regular": True, "lr": 0.005}),
-    "dense 3 epochs": ("default", {"regular": True, "lr": 0.005, "epochs": 3}),
-    "teacher": ("default", {"teacher": "dense"}),
-    "sign, teacher": ("default", {"alphabet": "sign", "teacher": "dense"}),
-    "sign from dense": ("default", {"alphabet": "sign", "init_from": "dense"}),
-    "sign from dense, teacher": ("default", {"alphabet": "sign", "init_from": "dense", "teacher": "dense"}),
-    "3 epochs of sign from 3 of dense": (
-        "default",
-        {"alphabet": "sign", "init_from": "dense 3 epochs", "epochs": 3},
-    ),
-    "ema 0.99": ("default", {"ema": 0.99}),
-    "ema 0.999": ("default", {"ema": 0.999}),
-    "mixup 0.2": ("default", {"mixup": 0.2}),
-    "cutmix 1": ("default", {"cutmix": 1.0}),
-    "rate 3": ("default", {"rate": 3.0}),
-    "rate 10": ("default", {"rate": 10.0}),
-    "int8 first,last": ("default", {"int8_layers": ("first", "last")}),
-    "label smoothing 0.1": ("default", {"label_smoothing": 0.1}),
-    "weight decay 0": ("default", {"weight_decay": 0.0}),
-    "weight decay 0.05": ("default", {"weight_decay": 0.05}),
 }
-"""What each row changes: a preset and options by the names of `RunConfig.to_options`; a net to learn or start from is
-that of another row, trained first."""
+"""What each row changes: a preset and options by the names of `RunConfig.to_options`."""
 
-_SOURCES = ("teacher", "init_from")
 
 _FILES: Mapping[str, Mapping[str, Any]] = {"float16": {}}
 
@@ -98,16 +76,18 @@ def held(path: Path, facts: Mapping[str, Any], budget: Mapping[str, Any]) -> lis
     return runs
 
 
-def joined(*parts: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """All runs, of equal row and seed the last one; in the order of `ROWS`, then by seed."""
+def joined(rows: Rows, *parts: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """All runs of `rows`, of equal row and seed the last one; in their order, then by seed."""
     last = {(run["row"], run["seed"]): run for part in parts for run in part}
-    order = list(ROWS)
-    return [last[key] for key in sorted(last, key=lambda key: (order.index(key[0]), key[1])) if key[0] in order]
+    return [last[key] for row in rows for key in sorted(last) if key[0] == row]
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = parser_of(__doc__, ROWS)
-    parser.add_argument("--out", type=Path, default=RESULTS / "learners.json")
+def main(
+    arguments: Sequence[str] | None = None, *, what: str | None = __doc__, rows: Rows = ROWS, name: str = "learners"
+) -> None:
+    """Measure rows and write what the result file of that name then holds; `what` is the help's text."""
+    parser = parser_of(what, rows)
+    parser.add_argument("--out", type=Path, default=RESULTS / f"{name}.json")
     parser.add_argument("--merge", type=Path, nargs="+", default=[], help="result files whose runs are taken in")
     options = parser.parse_args(arguments)
     splits, budget, facts = prepare(options)
@@ -117,17 +97,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         runs: list[Mapping[str, Any]] = [run for path in options.merge for run in held(path, facts, shared)]
         for seed in options.seeds:
             for row in options.rows:
-                run = _measured(row, seed, budget, splits, Path(folder))
+                run = _measured(row, rows, seed, budget, splits, Path(folder))
                 runs.append({**run, "code": code})
                 print(f"{row}, seed {seed}: {run['validation_accuracy']:.2f} % of validation images", flush=True)
-                _write(options.out, facts, shared, runs)
-    everything = _write(options.out, facts, shared, runs)
+                _write(options.out, facts, shared, rows, runs)
+    everything = _write(options.out, facts, shared, rows, runs)
     columns = [(name.replace("_", " "), name) for name in summary(everything)[0]]
     print(render([title for title, _ in columns], [[row[name] for _, name in columns] for row in summary(everything)]))
 
 
-def _measured(row: str, seed: int, budget: Budget, splits: Splits, folder: Path) -> dict[str, Any]:
-    """A row's run, after those of the rows that it learns or starts from, whose seconds stand in its record.
+def _measured(row: str, rows: Rows, seed: int, budget: Budget, splits: Splits, folder: Path) -> dict[str, Any]:
+    """A row's run, after those of the rows whose nets it learns or starts from: their seconds stand in its record.
 
     `folder` remembers runs and the weights of dense ones.
     """
@@ -135,9 +115,9 @@ def _measured(row: str, seed: int, budget: Budget, splits: Splits, folder: Path)
     if kept.exists():
         found: dict[str, Any] = json.loads(kept.read_text())
         return found
-    preset, options = ROWS[row]
-    wanted = {key: options[key] for key in _SOURCES if key in options}
-    before = [_measured(name, seed, budget, splits, folder) for name in dict.fromkeys(wanted.values())]
+    preset, options = rows[row]
+    wanted = {key: options[key] for key in ("teacher", "init_from") if key in options}
+    before = [_measured(name, rows, seed, budget, splits, folder) for name in dict.fromkeys(wanted.values())]
     paths = {key: str(folder / f"{name}, seed {seed}.safetensors") for key, name in wanted.items()}
     run = run_row(row, seed, budget, splits, folder, {row: (preset, {**options, **paths})}, _FILES)
     if before:
@@ -147,10 +127,10 @@ def _measured(row: str, seed: int, budget: Budget, splits: Splits, folder: Path)
 
 
 def _write(
-    out: Path, facts: Mapping[str, Any], budget: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]
+    out: Path, facts: Mapping[str, Any], budget: Mapping[str, Any], rows: Rows, runs: Sequence[Mapping[str, Any]]
 ) -> list[Mapping[str, Any]]:
     """Add runs to a result file and return all that it then holds."""
-    everything = joined(held(out, facts, budget), runs)
+    everything = joined(rows, held(out, facts, budget), runs)
     write_results(out, {"data": facts, "budget": budget, "summary": summary(everything), "runs": everything})
     return everything
 
