@@ -12,6 +12,7 @@ import click
 
 from pemn_cli import exit_codes
 from pemn_cli.failures import describe
+from pemn_cli.ranks import speaks
 
 __all__ = ["cli", "main"]
 
@@ -95,8 +96,9 @@ def _run(arguments: list[str]) -> int:
         if os.environ.get("PEMN_DEBUG"):
             raise error from None
         exit_code, line = describe(error)
-        with contextlib.suppress(OSError):
-            click.echo(f"error: {line}", err=True)
+        if speaks():
+            with contextlib.suppress(OSError):
+                click.echo(f"error: {line}", err=True)
         return exit_code
     return code if isinstance(code, int) else exit_codes.OK
 

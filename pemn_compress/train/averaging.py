@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from pemn_compress.train.distributed import mean_
+
 __all__ = ["Average"]
 
 
@@ -39,6 +41,11 @@ class Average:
         self._updates += 1
         past = min(self._decay, (1 + self._updates) / (10 + self._updates))
         get_ema_multi_avg_fn(past)(list(self._means.values()), list(self._live.values()), self._updates)  # type: ignore[no-untyped-call]
+
+    def settle(self) -> None:
+        """Make the averages the same in all processes, as `settle_` makes the model."""
+        for value in self._means.values():
+            mean_(value)
 
     @contextmanager
     def applied(self) -> Iterator[None]:

@@ -12,6 +12,7 @@ from pemn_compress.augment import BatchAugment
 from pemn_compress.data import DataSpec, ImageSet, normalise
 from pemn_compress.train.augment import ImageAugment
 from pemn_compress.train.config import TrainConfig
+from pemn_compress.train.distributed import Ranks
 from pemn_formats.errors import PemnError
 from pemn_formats.philox import words
 
@@ -43,18 +44,27 @@ class TrainBatches:
         spec: their size and normalisation.
         config: batch size, augmentation, seed and workers.
         device: where the batches go.
+        ranks: who trains; each process gets its part of every batch.
 
     Raises:
         PemnError: fewer than two images, or an augmentation that does not fit them.
     """
 
-    def __init__(self, images: ImageSet, spec: DataSpec, config: TrainConfig, device: torch.device) -> None:
-        self._pixels, self._labels = images.images, images.labels
+    def __init__(
+        self, images: ImageSet, spec: DataSpec, config: TrainConfig, device: torch.device, ranks: Ranks | None = None
+    ) -> None:
+        self._pixels, self._labels, self._ranks = images.images, images.labels, ranks or Ranks()
         self._spec, self._config, self._device = spec, config, device
         self.images = len(images)
         if self.images < 2:
             raise PemnError(f"training needs at least 2 images, found {self.images}")
-        self.steps = len(self._cut(torch.arange(self.images)))
+        self.sizes = [len(batch) for batch in self._cut(torch.arange(self.images))]
+        self.steps = len(self.sizes)
+        least = 2 * self._ranks.size
+        if config.batch_size < least:
+            raise PemnError(
+                f"batch_size must be at least {least} for {self._ranks.size} processes, found {config.batch_size}"
+            )
         self._loader: DataLoader[tuple[Tensor, Tensor]] | None = None
         self._sampler = _Sampler(self)
         mean = [float(value) for value in spec.mean]
@@ -75,9 +85,10 @@ class TrainBatches:
             yield normalise(moved, self._spec), labels.to(self._device, non_blocking=True)
 
     def indices(self, epoch: int) -> list[Tensor]:
-        """Which images make up each batch of an epoch."""
+        """Which images make up this process's part of each batch of an epoch; `sizes` are those of whole batches."""
         key = words(self._config.seed, _ORDER_STREAM + epoch, 0, self.images).astype("int64")
-        return self._cut(torch.from_numpy(key).argsort(stable=True))
+        batches = self._cut(torch.from_numpy(key).argsort(stable=True))
+        return [batch[self._ranks.part(len(batch))] for batch in batches]
 
     def image_words(self, epoch: int) -> Tensor:
         """The random words of every image in an epoch: int32 (images, words an image), as `BatchAugment` takes them."""

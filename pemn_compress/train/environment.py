@@ -11,13 +11,14 @@ import numpy
 import torch
 import torchvision
 
+from pemn_compress.train.distributed import ranks
 from pemn_formats.version import __version__
 
 __all__ = ["changed_versions", "git_state", "versions"]
 
 
 def versions() -> dict[str, str | int | None]:
-    """The versions that decide whether a run can be repeated bit for bit, and the number of threads."""
+    """The versions that decide whether a run can be repeated bit for bit, and the numbers of threads and processes."""
     return {
         "pemn-compress": __version__,
         "python": platform.python_version(),
@@ -27,6 +28,7 @@ def versions() -> dict[str, str | int | None]:
         "cuda": torch.version.cuda,
         "platform": platform.machine(),
         "threads": torch.get_num_threads(),
+        "processes": ranks().size,
     }
 
 

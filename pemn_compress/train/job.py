@@ -13,6 +13,7 @@ from pemn_compress.data import Splits, load_data
 from pemn_compress.train.building import build_model
 from pemn_compress.train.check_model import check_model
 from pemn_compress.train.device import resolve_device
+from pemn_compress.train.distributed import from_first, on_all, ranks
 from pemn_compress.train.environment import changed_versions, git_state, versions
 from pemn_compress.train.loop import fit
 from pemn_compress.train.progress import Progress
@@ -62,6 +63,8 @@ def start(
 ) -> Job:
     """Claim a run folder, load the data and build the model; nothing of it stays behind when that fails.
 
+    In a process group the first process claims and writes; all of them load the data.
+
     Args:
         options: everything that was asked for.
         runs: the folder of runs.
@@ -72,12 +75,12 @@ def start(
         PemnError: the folder, the data, the model or the device cannot be had.
     """
     resolve_device(options.train.device)
-    options = with_paths(options, runs)
-    folder = reserve(runs, name, run_name(options), force=force)
+    options = from_first(lambda: with_paths(options, runs))
+    folder = from_first(lambda: reserve(runs, name, run_name(options), force=force))
     if str(folder.resolve()) in (options.teacher, options.init_from):
         raise PemnError(f"{folder} cannot be replaced by a run that needs its net; choose another --run")
     try:
-        splits = _load(options)
+        splits = on_all(lambda: _load(options))
         described = splits.spec.to_input()
         model = build_model(options, described)
         check_model(model, splits.spec, torch.device("cpu"))
@@ -85,20 +88,19 @@ def start(
             check_rate(model)
         sources = Sources(options, splits.spec, {})
         sources.begin_(model)
-        run = RunFolder.create(
-            folder,
-            {
-                "format": 1,
-                "options": options.to_dict(),
-                "input": described,
-                "versions": versions(),
-                "device": str(resolve_device(options.train.device)),
-                "code": git_state(Path.cwd()),
-                "sources": sources.fingerprints,
-            },
-        )
+        about = {
+            "format": 1,
+            "options": options.to_dict(),
+            "input": described,
+            "versions": versions(),
+            "device": str(resolve_device(options.train.device)),
+            "code": git_state(Path.cwd()),
+            "sources": sources.fingerprints,
+        }
+        run = from_first(lambda: RunFolder.create(folder, about))
     except BaseException:
-        release(folder)
+        if ranks().first:
+            release(folder)
         raise
     return Job(run, options, splits, model, teacher=sources.teacher)
 
@@ -112,9 +114,9 @@ def resume(run: RunFolder, options: RunConfig | None = None) -> Job:
     chosen = options or run.options
     resolve_device(chosen.train.device)
     changed = tuple(changed_versions(run.config.get("versions", {})))
-    splits = _load(chosen)
+    splits = on_all(lambda: _load(chosen))
     model = build_model(chosen, run.input)
-    begun = run.has_checkpoint()
+    begun = from_first(run.has_checkpoint)
     needed = with_paths(dataclasses.replace(chosen, init_from=None) if begun else chosen, run.path.parent)
     sources = Sources(needed, splits.spec, run.config.get("sources", {}))
     if not begun:

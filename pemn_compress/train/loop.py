@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from pemn_compress.data import Splits
-from pemn_compress.density import ramp_density
 from pemn_compress.train.averaging import Average
 from pemn_compress.train.batches import TrainBatches
 from pemn_compress.train.best import is_better, remember
 from pemn_compress.train.check_model import check_model
 from pemn_compress.train.config import TrainConfig
-from pemn_compress.train.device import cpu_threads, resolve_device
-from pemn_compress.train.evaluate import Evaluation, evaluate, watched_splits
+from pemn_compress.train.device import cpu_threads, resolve_device, seeded
+from pemn_compress.train.distributed import evaluate_together, from_first, lost_processes, ranks, replicate, settle_
+from pemn_compress.train.evaluate import Evaluation, watched_splits
 from pemn_compress.train.losses import Losses
 from pemn_compress.train.measure import measure
 from pemn_compress.train.objective import Objective
@@ -32,7 +32,7 @@ from pemn_formats.philox import words
 
 __all__ = ["FitResult", "fit"]
 
-_RANDOM_STREAM = 1 << 37  # of the run's seed: what dropout and the like draw from, one word an epoch
+_RANDOM_STREAM = 1 << 37  # of the run's seed: what dropout and the like draw from, one word an epoch and process
 
 
 def fit(
@@ -53,6 +53,10 @@ def fit(
     number of threads, equal arguments give equal bits, and a resumed run gives those of an uninterrupted one: all that
     is random is a function of the seed and the epoch, so a checkpoint needs no generator's state.
 
+    Inside an initialised process group of torch.distributed, where every process calls this with equal arguments, they
+    train one model together: each takes its part of every batch, the first one writes and reports, and all end with the
+    same weights.
+
     Args:
         model: maps (n, channels, height, width) to (n, classes).
         splits: the images.
@@ -67,7 +71,7 @@ def fit(
         PemnError: the model does not fit the data, the loss stops being a number, or a file cannot be written.
     """
     config = config or TrainConfig()
-    with cpu_threads(config.threads):
+    with cpu_threads(config.threads), lost_processes():
         training = _Training(model, splits, config, run, progress or Progress(), rate_control, teacher)
         if resume:
             training.restore()
@@ -89,11 +93,13 @@ class _Training:
         rate_control: RateControl | None,
         teacher: nn.Module | None,
     ) -> None:
-        self.config, self.splits, self.run, self.progress = config, splits, run, progress
+        self.config, self.splits, self.run = config, splits, run
+        self.ranks = ranks()
+        self.progress = progress if self.ranks.first else Progress()
         self.device = resolve_device(config.device)
         self.model = self._place(model)
         self.watched = watched_splits(splits, config.select_on)
-        self.batches = TrainBatches(splits.train, splits.spec, config, self.device)
+        self.batches = TrainBatches(splits.train, splits.spec, config, self.device, self.ranks)
         self.optimizer = build_optimizer(model, config)
         self.rate_control = rate_control or RateControl(config.rate)
         self.average = Average(self.model, config.ema)
@@ -101,11 +107,12 @@ class _Training:
         taught = teacher and self._place(teacher)
         self.objective = Objective(model, config, splits.spec.classes, teacher=taught, priced=priced)
         self.precision = Precision(config.amp, self.device)
-        self.forward = torch.compile(model) if config.compile else model
         self.finished = 0
         self.seconds = 0.0
         self.best: dict[str, Any] = {}
         check_model(self.model, splits.spec, self.device)
+        together = replicate(model, splits.spec)
+        self.forward = torch.compile(together) if config.compile else together
 
     def _place(self, model: nn.Module) -> nn.Module:
         """Move a net to the run's device and memory format."""
@@ -115,6 +122,8 @@ class _Training:
     def one_epoch(self) -> None:
         began = time.perf_counter()
         loss, accuracy, rate = self._train(self.finished)
+        settle_(self.model)
+        self.average.settle()
         trained = time.perf_counter() - began
         self.finished += 1
         with self.average.applied():
@@ -135,16 +144,17 @@ class _Training:
             rate=self.objective.rate,
             **found.to_report(),
         )
-        self._keep(report)
+        from_first(lambda: self._keep(report))
         self.progress.epoch(report)
 
     def restore(self) -> None:
         """Continue after the newest whole checkpoint of the run; without one, begin."""
-        if self.run is None:
+        run = self.run
+        if run is None:
             raise PemnError("resume needs a run folder; give fit a run")
-        state = self.run.newest_checkpoint(self.progress.note)
+        state = from_first(lambda: run.newest_checkpoint(self.progress.note))
         if state is None:
-            self.run.keep(0)
+            from_first(lambda: run.keep(0))
             return
         try:
             self.model.load_state_dict(state["model"])
@@ -154,10 +164,9 @@ class _Training:
             self.average.load_state_dict(state.get("average", {}))
         except (RuntimeError, ValueError, KeyError) as error:
             detail = " ".join(str(error).split())
-            raise PemnError(f"the checkpoint of {self.run.path} does not fit the model: {detail}") from None
+            raise PemnError(f"the checkpoint of {run.path} does not fit the model: {detail}") from None
         self.finished, self.seconds, self.best = state["epoch"], state["seconds"], state["best"]
-        self.run.save_best(self.best)
-        self.run.keep(self.finished)
+        from_first(lambda: run.keep(self.finished, self.best))
 
     def conclude(self) -> FitResult:
         """Go back to the best epoch, look at the test images, and write the result."""
@@ -168,23 +177,23 @@ class _Training:
             best_epoch=self.best["epoch"],
             selected_on=self.config.select_on,
             validation=chosen.get("validation"),
-            test=chosen.get("test") or evaluate(self.model, self.splits.test, self.splits.spec, device=self.device),
+            test=chosen.get("test")
+            or evaluate_together(self.model, self.splits.test, self.splits.spec, device=self.device),
             density=self.best["density"],
             estimated_bytes=self.best["bytes"],
             seconds=self.seconds,
         )
-        if self.run is not None:
+        if self.run is not None and self.ranks.first:
             self.run.write_result(result.to_dict())
         return result
 
     def _train(self, epoch: int) -> tuple[float, float, float]:
         """One pass over the images; mean loss, accuracy in percent and the last rate."""
-        on_gpu = [self.device.index or 0] if self.device.type == "cuda" else []
         self.model.train()
-        losses = Losses(self.batches.steps, self.device)
+        losses = Losses(self.batches.sizes, self.device, self.ranks)
         rate, began = 0.0, time.perf_counter()
-        with torch.random.fork_rng(devices=on_gpu):
-            torch.manual_seed(int(words(self.config.seed, _RANDOM_STREAM, epoch, 1)[0]))
+        place = epoch + (self.ranks.rank << 32)
+        with seeded(int(words(self.config.seed, _RANDOM_STREAM, place, 1)[0]), self.device):
             for images, labels in self.batches.epoch(epoch):
                 number = epoch * self.batches.steps + losses.step
                 rate = self._prepare(number)
@@ -198,22 +207,20 @@ class _Training:
         return *losses.summary(), rate
 
     def _step(self, images: Tensor, labels: Tensor, number: int) -> tuple[Tensor, Tensor]:
-        """One update; the loss and the model's output before it. Steps are numbered over the whole run."""
+        """One update; this process's loss and the model's output before it. Steps are numbered over the whole run."""
         if self.config.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         self.optimizer.zero_grad(set_to_none=True)
         with self.precision.autocast():
             loss, output = self.objective(self.forward, images, labels, number)
-        self.precision.step(loss, self.optimizer, self.config.grad_clip)
+        weight = self.ranks.weight(self.batches.sizes[number % self.batches.steps])
+        self.precision.step(loss if weight == 1 else loss * weight, self.optimizer, self.config.grad_clip)
         self.average.update()
         return loss, output
 
     def _prepare(self, step: int) -> float:
-        """Set the learning rate, which is returned, the price of bits and the density of a step of the whole run."""
-        steps = self.batches.steps * self.config.epochs
-        self.objective.rate = self.rate_control.price(self.model, step, steps)
-        if self.config.density_ramp:
-            ramp_density(self.model, (step + 1) / steps, self.config.density_ramp)
+        """Set the learning rate, which is returned, and the price of bits of a step counted over the whole run."""
+        self.objective.rate = self.rate_control.price(self.model, step, self.batches.steps * self.config.epochs)
         rate = learning_rate(self.config.schedule, self.config.lr, step, self.batches.steps, self.config.epochs)
         for group in self.optimizer.param_groups:
             group["lr"] = rate

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
+from pemn_compress.train.distributed import Ranks, sum_
 from pemn_formats.errors import PemnError
 
 __all__ = ["Losses"]
@@ -13,24 +16,28 @@ _REPORT_EVERY = 20
 
 
 class Losses:
-    """Collects every step's loss and hits without waiting for the device.
+    """Collects every step's loss and hits without waiting for the device, or for other processes.
 
     Args:
-        steps: how many steps the epoch has.
+        sizes: the images of every step, over all processes.
         device: where the losses are.
+        ranks: who trains.
     """
 
-    def __init__(self, steps: int, device: torch.device) -> None:
-        self._steps = steps
+    def __init__(self, sizes: Sequence[int], device: torch.device, ranks: Ranks) -> None:
+        self._sizes, self._steps, self._ranks = sizes, len(sizes), ranks
         self._losses: list[Tensor] = []
         self._correct = torch.zeros((), dtype=torch.int64, device=device)
         self.images = 0
 
     def add(self, loss: Tensor, output: Tensor, labels: Tensor) -> None:
-        """Take one step's loss, and count its hits."""
-        self._losses.append(loss.detach())
-        self._correct += (output.detach().argmax(1) == labels).sum()
-        self.images += len(labels)
+        """Take one step's mean loss over this process's images, and count its hits."""
+        images = self._sizes[self.step]
+        share = self._ranks.weight(images) / self._ranks.size
+        self._losses.append(loss.detach() * share)
+        if share:
+            self._correct += (output.detach().argmax(1) == labels).sum()
+        self.images += images
 
     @property
     def step(self) -> int:
@@ -43,13 +50,14 @@ class Losses:
         return self.step % _REPORT_EVERY == 0 or self.step == self._steps
 
     def recent(self, epoch: int, advice: str) -> float:
-        """The mean loss since the last report.
+        """The mean loss since the last report, over all processes.
 
         Raises:
             PemnError: one of them is no number; the message names `epoch` and ends with `advice`.
         """
         first = (self.step - 1) // _REPORT_EVERY * _REPORT_EVERY
-        recent = torch.stack(self._losses[first:])
+        recent = sum_(torch.stack(self._losses[first:]))
+        self._losses[first:] = recent.unbind()
         bad = torch.nonzero(~recent.isfinite()).flatten().tolist()
         if bad:
             where = f"epoch {epoch}, step {first + bad[0] + 1} of {self._steps}"
@@ -57,5 +65,5 @@ class Losses:
         return float(recent.mean())
 
     def summary(self) -> tuple[float, float]:
-        """The mean loss, and the accuracy in percent."""
-        return float(torch.stack(self._losses).double().mean()), 100 * int(self._correct) / self.images
+        """The mean loss, and the accuracy in percent, once the last loss was reported."""
+        return float(torch.stack(self._losses).double().mean()), 100 * int(sum_(self._correct)) / self.images

@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from pemn_compress.data import Splits
-from pemn_compress.train.evaluate import Evaluation, evaluate
+from pemn_compress.train.distributed import evaluate_together
+from pemn_compress.train.evaluate import Evaluation
 from pemn_compress.train.size_estimate import MaskCount, count_masks, estimate_bytes, mask_bits
 
 __all__ = ["Measured", "measure"]
@@ -54,7 +55,9 @@ class Measured:
 
 
 def measure(model: nn.Module, splits: Splits, watched: Sequence[str], device: torch.device) -> Measured:
-    """Evaluate a model on the `watched` splits, count its masks and foresee its file."""
-    held_out = {split: evaluate(model, getattr(splits, split), splits.spec, device=device) for split in watched}
+    """Evaluate a model on the `watched` splits, all processes together, count its masks and foresee its file."""
+    held_out = {
+        split: evaluate_together(model, getattr(splits, split), splits.spec, device=device) for split in watched
+    }
     masks = count_masks(model)
     return Measured(held_out, masks, estimate_bytes(model, masks))

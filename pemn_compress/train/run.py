@@ -114,8 +114,13 @@ class RunFolder:
         except OSError as error:
             raise PemnError(f"{self.path / _METRICS} could not be written: {error.strerror}") from None
 
-    def keep(self, epochs: int) -> None:
-        """Drop the records after epoch `epochs`, which a resumed run writes again, and files that a kill cut short."""
+    def keep(self, epochs: int, best: dict[str, Any] | None = None) -> None:
+        """Go back to the state after epoch `epochs`, with the `best` weights that its checkpoint names.
+
+        Later records, which a resumed run writes again, and files that a kill cut short are dropped.
+        """
+        if best is not None:
+            self.save_best(best)
         for path in self.path.iterdir():
             if _HALF_DONE.fullmatch(path.name):
                 path.unlink(missing_ok=True)

@@ -11,6 +11,7 @@ from click.core import ParameterSource
 
 from pemn_cli.failures import Interrupted
 from pemn_cli.output import print_json, print_table, size, status
+from pemn_cli.ranks import StoppedError, command_line, meeting
 from pemn_cli.train_options import RECIPE, SectionedCommand, recipe_options
 
 if TYPE_CHECKING:
@@ -52,18 +53,21 @@ def command(
     if resume is not None and (name is not None or force):
         raise click.UsageError(f"--resume goes on with a run as it is; leave {'--run' if name else '--force'} out.")
     from pemn_compress.train import job
+    from pemn_compress.train.distributed import from_first, ranks
     from pemn_compress.train.presets import resolve
 
-    if resume is None:
-        preset = explicit.pop("preset", None)
-        ready = job.start(resolve(preset, explicit), runs=runs_dir, name=name, force=force)
-        result = _train(ready)
-        run = ready.run
-    else:
-        run = _find(runs_dir, resume)
-        options = _unchanged(run, explicit)
-        result = _finished(run) or _train(job.resume(run, options))
-    _report(run, result, as_json)
+    with meeting():
+        if resume is None:
+            preset = explicit.pop("preset", None)
+            ready = job.start(resolve(preset, explicit), runs=runs_dir, name=name, force=force)
+            result = _train(ready)
+            run = ready.run
+        else:
+            run = from_first(lambda: _find(runs_dir, resume))
+            options = _unchanged(run, explicit)
+            result = from_first(lambda: _finished(run)) or _train(job.resume(run, options))
+        if ranks().first:
+            _report(run, result, as_json)
 
 
 def _explicit(ctx: click.Context) -> dict[str, Any]:
@@ -96,23 +100,36 @@ def _value(text: str) -> int | bool | str:
 
 
 def _train(ready: Job) -> FitResult:
+    """Train and show it in the first process; a run that ends before its end says how to go on."""
     from pemn_cli.train_progress import Display
+    from pemn_compress.train.distributed import LostProcessError, ranks
+    from pemn_formats.errors import PemnError
 
-    run, epochs = ready.run, ready.options.train.epochs
+    run, first = ready.run, ranks().first
+    again = f"resume with: {command_line()} train --resume {run.path}"
+    display = Display(ready.options.train.epochs, len(run.metrics()) + 1)
+    try:
+        if not first:
+            return ready.train()
+        _announce(ready)
+        with display:
+            return ready.train(display)
+    except StoppedError:
+        raise Interrupted(f"torchrun stopped this process, as it does when another one ends; {again}") from None
+    except KeyboardInterrupt:
+        raise Interrupted(f"in epoch {display.epoch_now}; {again}" if first else again) from None
+    except LostProcessError as error:
+        raise PemnError(f"{error}; {again}") from None
+
+
+def _announce(ready: Job) -> None:
     for line in ready.splits.skipped:
         status(f"skipped: {line}")
-    status(f"{'going on with' if ready.resumed else 'training'} {run.path}, {epochs} epochs")
+    status(f"{'going on with' if ready.resumed else 'training'} {ready.run.path}, {ready.options.train.epochs} epochs")
     if ready.changed:
         status(
             f"warning: the run was started with {', '.join(ready.changed)}; its masks may differ from those of one go"
         )
-    display = Display(epochs, len(run.metrics()) + 1)
-    try:
-        with display:
-            return ready.train(display)
-    except KeyboardInterrupt:
-        hint = f"in epoch {display.epoch_now}; resume with: pemn-compress train --resume {run.path}"
-        raise Interrupted(hint) from None
 
 
 def _find(runs_dir: str, name: str) -> RunFolder:

@@ -1,0 +1,89 @@
+"""`train` as two processes under `torchrun`: one voice, and a run that survives the death of one of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pemn_cli.ranks import command_line, launched, speaks
+
+pytestmark = pytest.mark.slow
+
+SMALL = ("--model-arg", "hidden=16", "--depth", 1, "--limit-train", 195, "--batch-size", 32, "--epochs", 40)
+
+
+def start(*arguments: object) -> subprocess.Popen[str]:
+    line = [sys.executable, "-W", "error", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    line += ["-m", "pemn_cli", "--", "train", *map(str, arguments)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def errors(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line.startswith("error: ")]
+
+
+def process_of(launcher: subprocess.Popen[str], rank: int) -> int:
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdigit() or f"PPid:\t{launcher.pid}\n" not in (folder / "status").read_text():
+            continue
+        if f"\0RANK={rank}\0" in (folder / "environ").read_text():
+            return int(folder.name)
+    raise AssertionError(f"no process of rank {rank}")
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds processes in /proc")
+def test_a_killed_process_ends_the_run_which_resumes(run: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "two"
+    launcher = start(*SMALL, "--run", "two", "--runs-dir", tmp_path / "runs")
+    while not list(folder.glob("checkpoint-000003.pt")) and launcher.poll() is None:
+        time.sleep(0.01)
+    os.kill(process_of(launcher, 1), signal.SIGKILL)
+    out, err = launcher.communicate(timeout=60)
+    assert (launcher.returncode, out) == (1, "")
+    (line,) = errors(err)
+    assert "another process of this run ended" in line or "torchrun stopped this process" in line
+    assert line.endswith(f"resume with: torchrun --nproc-per-node 2 -m pemn_cli train --resume {folder}")
+    assert not (folder / "checkpoint-000040.pt").exists()
+
+    alone = tmp_path / "runs" / "alone"
+    shutil.copytree(folder, alone)
+    launcher = start("--resume", folder, "--json")
+    out, err = launcher.communicate(timeout=120)
+    assert launcher.returncode == 0, err
+    found = json.loads(out)
+    assert (found["epochs"], found["run"]) == (40, str(folder))
+    assert "warning" not in err
+    assert [json.loads(line)["epoch"] for line in (folder / "metrics.jsonl").read_text().splitlines()] == [
+        *range(1, 41)
+    ]
+
+    done = run("train", "--resume", alone)
+    assert done.code == 0, done.err
+    assert re.search(r"warning: the run was started with (.*, )?processes 2 \(now 1\)", done.err)
+
+
+def test_a_failure_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+    launcher = start("--data", "folder:nowhere", "--runs-dir", tmp_path / "runs")
+    out, err = launcher.communicate(timeout=60)
+    assert (launcher.returncode, out) == (1, "")
+    (line,) = errors(err)
+    assert "nowhere" in line
+    assert not list((tmp_path / "runs").iterdir())
+
+
+def test_a_plain_process_speaks_and_is_named_plainly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
+    assert not launched()
+    assert speaks()
+    assert command_line() == "pemn-compress"
