@@ -150,7 +150,9 @@ _OPTIONS = [
         type=click.Choice(["auto", "off", "bfloat16", "float16"]),
         help="Half precision; auto is float16 on CUDA.",
     ),
-    _option(_MACHINE, "--channels-last", is_flag=True, help="Channels-last memory."),
+    _option(
+        _MACHINE, "--channels-last/--no-channels-last", default=None, help="Memory format.  [default: last on the CPU]"
+    ),
     _option(_MACHINE, "--compile", is_flag=True, help="Train through torch.compile."),
 ]
 

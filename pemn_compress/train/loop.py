@@ -19,6 +19,7 @@ from pemn_compress.train.distributed import evaluate_together, from_first, lost_
 from pemn_compress.train.evaluate import Evaluation, watched_splits
 from pemn_compress.train.losses import Losses
 from pemn_compress.train.measure import measure
+from pemn_compress.train.memory_format import in_channels_last
 from pemn_compress.train.objective import Objective
 from pemn_compress.train.optimizer import build_optimizer
 from pemn_compress.train.precision import Precision
@@ -97,6 +98,7 @@ class _Training:
         self.ranks = ranks()
         self.progress = progress if self.ranks.first else Progress()
         self.device = resolve_device(config.device)
+        self.channels_last = in_channels_last(model, config.channels_last, self.device)
         self.model = self._place(model)
         self.watched = watched_splits(splits, config.select_on)
         self.batches = TrainBatches(splits.train, splits.spec, config, self.device, self.ranks)
@@ -117,7 +119,7 @@ class _Training:
     def _place(self, model: nn.Module) -> nn.Module:
         """Move a net to the run's device and memory format."""
         model = model.to(self.device)
-        return model.to(memory_format=torch.channels_last) if self.config.channels_last else model
+        return model.to(memory_format=torch.channels_last) if self.channels_last else model
 
     def one_epoch(self) -> None:
         began = time.perf_counter()
@@ -208,7 +210,7 @@ class _Training:
 
     def _step(self, images: Tensor, labels: Tensor, number: int) -> tuple[Tensor, Tensor]:
         """One update; this process's loss and the model's output before it. Steps are numbered over the whole run."""
-        if self.config.channels_last:
+        if self.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         self.optimizer.zero_grad(set_to_none=True)
         with self.precision.autocast():

@@ -1,0 +1,167 @@
+"""Do the paper's preset and our default learn what the reference's algorithm learns, and how long does each take?
+
+    python -m benchmarks.reference_baseline --data folder:PATH --describe "CIFAR-10 as JPEG files"
+
+Every strategy of the paper is trained by the reference's algorithm (`benchmarks/reference`) and by `--preset paper`
+with equal net, images, batch size, epochs, rate and augmentation; our default recipe once beside them. The validation
+images are the same for all and choose the epoch whose test accuracy counts. The accuracy to reach, of which the time is
+told, is the one that the reference's worst seed ends with.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.record import RESULTS, write_results
+from benchmarks.reference.runs import describe, load, net_options, ours, recipe_options
+from benchmarks.reference.training import Baseline
+from benchmarks.table import render
+from pemn_compress.data import Splits
+from pemn_compress.train.device import resolve_device
+
+__all__ = ["STRATEGIES", "main", "summary"]
+
+STRATEGIES: Mapping[str, Mapping[str, Any]] = {
+    "full": {"strategy": "full"},
+    "one-layer": {"strategy": "one-layer"},
+    "mp": {"strategy": "mp"},
+    "rp 1e-1": {"ratio": 1e-1},
+    "rp 1e-2": {"ratio": 1e-2},
+    "rp 1e-3": {"ratio": 1e-3},
+}
+_REFERENCE, _PAPER, _DEFAULT = "reference", "paper preset", "default"
+
+
+def run_reference(options: Mapping[str, Any], splits: Splits, workers: int) -> dict[str, Any]:
+    """Train the reference's algorithm and remember the epoch with the best validation accuracy."""
+    config = ours("paper", options).config
+    baseline = Baseline(config, splits, resolve_device(config.train.device), workers=workers)
+    epochs, best, kept = [], -1.0, baseline.weights()
+    began = time.perf_counter()
+    for _ in range(config.train.epochs):
+        epochs.append(baseline.epoch())
+        if epochs[-1]["validation_accuracy"] > best:
+            best, kept = epochs[-1]["validation_accuracy"], baseline.weights()
+    wall = time.perf_counter() - began
+    baseline.net.load_state_dict(kept)
+    return {"epochs": epochs, "seconds": wall, "test_accuracy": baseline.accuracy(splits.test)}
+
+
+def run_ours(preset: str, options: Mapping[str, Any], splits: Splits) -> dict[str, Any]:
+    """Train one of our presets."""
+    result, reports = ours(preset, options).train(splits)
+    keys = ("train_loss", "validation_accuracy", "images_per_second", "seconds")
+    epochs = [{key: getattr(report, key) for key in keys} for report in reports]
+    return {"epochs": epochs, "seconds": result.seconds, "test_accuracy": result.test.accuracy}
+
+
+def seconds_to(accuracy: float, run: Mapping[str, Any]) -> float | None:
+    """Seconds until the end of the first epoch with that validation accuracy; None when there is none."""
+    passed = 0.0
+    for epoch in run["epochs"]:
+        passed += epoch["seconds"]
+        if epoch["validation_accuracy"] >= accuracy:
+            return passed
+    return None
+
+
+def summary(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Every strategy and side over its seeds: mean and spread, and paired differences from the reference."""
+    rows = []
+    for strategy, side in dict.fromkeys((run["strategy"], run["side"]) for run in runs):
+        mine = {run["seed"]: run for run in runs if (run["strategy"], run["side"]) == (strategy, side)}
+        against = "full" if side == _DEFAULT else strategy
+        base = {run["seed"]: run for run in runs if (run["strategy"], run["side"]) == (against, _REFERENCE)}
+        goal = min((run["epochs"][-1]["validation_accuracy"] for run in base.values()), default=0.0)
+        waits = [seconds_to(goal, run) for run in mine.values()]
+        final = [run["epochs"][-1]["validation_accuracy"] for run in mine.values()]
+        test = [run["test_accuracy"] for run in mine.values()]
+        apart = [run["test_accuracy"] - base[seed]["test_accuracy"] for seed, run in mine.items() if seed in base]
+        rows.append(
+            {
+                "strategy": strategy,
+                "side": side,
+                "seeds": len(mine),
+                "test_accuracy": _spread(test),
+                "last_validation_accuracy": _spread(final),
+                "test_points_over_reference": _spread(apart) if apart else None,
+                "validation_accuracy_to_reach": round(goal, 2),
+                "seconds_to_reach": None if None in waits else round(statistics.median(waits), 1),  # type: ignore[type-var]
+                "seconds": round(statistics.median(run["seconds"] for run in mine.values()), 1),
+            }
+        )
+    return rows
+
+
+def _spread(values: Sequence[float]) -> dict[str, float]:
+    spread = statistics.stdev(values) if len(values) > 1 else 0.0
+    return {
+        "mean": round(statistics.mean(values), 2),
+        "sd": round(spread, 2),
+        "least": round(min(values), 2),
+        "most": round(max(values), 2),
+    }
+
+
+def show(runs: Sequence[Mapping[str, Any]]) -> str:
+    """The summary as a table."""
+    rows = [
+        [
+            row["strategy"],
+            row["side"],
+            f"{row['test_accuracy']['mean']:.2f}",
+            f"{row['test_accuracy']['sd']:.2f}",
+            f"{row['test_points_over_reference']['mean']:+.2f}" if row["test_points_over_reference"] else "",
+            row["seconds_to_reach"],
+            row["seconds"],
+        ]
+        for row in summary(runs)
+    ]
+    return render(["strategy", "side", "test %", "sd", "points over", "s to reach", "s"], rows)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    net_options(parser)
+    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--lr", type=float, default=0.05, help="of the reference and of the paper's preset")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--strategies", nargs="+", choices=list(STRATEGIES), default=list(STRATEGIES))
+    parser.add_argument("--out", type=Path, default=RESULTS / "reference_baseline.json")
+    options = parser.parse_args(arguments)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    splits = load(options)
+    shared = {**recipe_options(options), "epochs": options.epochs}
+    facts = {
+        "data": describe(splits, options.describe),
+        "shared": shared,
+        "lr": options.lr,
+        "reference_workers": options.reference_workers,
+    }
+    runs: list[dict[str, Any]] = []
+
+    def keep(strategy: str, side: str, seed: int, found: Mapping[str, Any]) -> None:
+        runs.append({"strategy": strategy, "side": side, "seed": seed, **found})
+        print(f"{strategy}, {side}, seed {seed}: {found['test_accuracy']:.2f} %", flush=True)
+        write_results(options.out, {**facts, "summary": summary(runs), "runs": runs})
+
+    for seed in options.seeds:
+        own = {**shared, "seed": seed, "device": options.device}
+        for strategy in options.strategies:
+            paper = {**own, **STRATEGIES[strategy], "lr": options.lr}
+            keep(strategy, _REFERENCE, seed, run_reference(paper, splits, options.reference_workers))
+            keep(strategy, _PAPER, seed, run_ours("paper", paper, splits))
+        keep("full", _DEFAULT, seed, run_ours("default", own, splits))
+    print(show(runs))
+
+
+if __name__ == "__main__":
+    main()
