@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from benchmarks import reference_baseline, reference_speed
+from benchmarks.reference.layers import MaskedConv2d, MaskedLinear, share_values
+from benchmarks.reference.net import conv_mixer
+from pemn_compress.masking import masked_weights
+from pemn_compress.train.building import build_model
+from pemn_compress.train.presets import resolve
+
+NET = {"dim": 20, "depth": 2, "kernel": 5, "patch": 2}
+SMALL = ["--limit-train", "24", "--batch-size", "8", "--dim", "8", "--depth", "1", "--patch", "2", "--threads", "1"]
+SMALL += ["--reference-workers", "0"]
+LAYERS = (MaskedConv2d, MaskedLinear)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    generator = np.random.default_rng(0)
+    for split, count in (("train", 30), ("test", 40)):
+        for kind in ("cat", "dog"):
+            place = tmp_path / "images" / split / kind
+            place.mkdir(parents=True)
+            for number in range(count):
+                pixels = generator.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(place / f"{number}.png")
+    return tmp_path / "images"
+
+
+def test_the_plain_net_steps_as_the_papers_preset_does() -> None:
+    config = resolve("paper", {"model_args": NET, "strategy": "full"})
+    described = {"data": "cifar10", "channels": 3, "size": [8, 8], "classes": 10}
+    ours = build_model(config, described)
+    plain = conv_mixer(**NET, classes=10)
+    layers = [module for module in plain.modules() if isinstance(module, LAYERS)]
+    masked = masked_weights(ours)
+    for layer, (name, weight, score) in zip(layers, masked, strict=True):
+        assert layer.weight.shape == score.shape, name
+        layer.weight.copy_(weight.base * weight.scale)
+        layer.scores.data.copy_(score.detach())
+    images = torch.randn(16, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(ours(images), plain(images))
+    for net in (ours, plain):
+        torch.autograd.backward(net(images).square().sum())
+    for layer, (name, _, score) in zip(layers, masked, strict=True):
+        assert layer.scores.grad is not None
+        assert score.grad is not None
+        scale = float(score.grad.abs().max())
+        torch.testing.assert_close(layer.scores.grad, score.grad, rtol=1e-3, atol=1e-4 * scale, msg=name)
+
+
+@pytest.mark.parametrize(("strategy", "ratio"), [("full", None), ("one-layer", None), ("mp", None), ("rp", 0.01)])
+def test_layers_share_the_values_of_their_strategy(strategy: str, ratio: float | None) -> None:
+    torch.manual_seed(0)
+    net = conv_mixer(**NET, classes=10)
+    share_values(net, strategy, ratio)
+    values = [module.weight.flatten() for module in net.modules() if isinstance(module, LAYERS)]
+    depthwise, pointwise = (values[1], values[3]), (values[2], values[4])
+    longest = max(values, key=len)
+    assert depthwise[0].equal(depthwise[1]) == (strategy != "full")
+    assert pointwise[0].equal(pointwise[1]) == (strategy != "full")
+    nested = all(each.equal(longest[: len(each)]) for each in values)
+    assert nested == (strategy in ("mp", "rp"))
+    distinct = math.floor(len(longest) * ratio) + 1 if ratio else len(longest)
+    assert len(longest.unique()) == distinct
+
+
+def test_speeds_are_measured_in_turns_beside_the_reference(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "speed.json"
+    rows = ["paper preset", "default recipe"]
+    reference_speed.main(["--data", f"folder:{folder}", *SMALL, "--rows", *rows, "--rounds", "2", "--out", str(out)])
+    found = json.loads(out.read_text())
+    assert [row["row"] for row in found["rows"]] == ["reference", *rows]
+    assert found["rows"][0]["times_the_reference"] == {"median": 1.0, "least": 1.0, "most": 1.0}
+    assert all(row["images_per_second"]["least"] > 0 for row in found["rows"])
+    assert str(folder) not in out.read_text()
+    assert "times the reference" in capsys.readouterr().out
+
+
+def test_accuracies_stand_beside_the_references(folder: Path, tmp_path: Path) -> None:
+    out, rows = tmp_path / "accuracy.json", ["--strategies", "full", "rp 1e-1"]
+    reference_baseline.main(
+        ["--data", f"folder:{folder}", *SMALL, "--seeds", "0", "1", *rows, "--epochs", "2", "--out", str(out)]
+    )
+    found = json.loads(out.read_text())
+    assert [(row["strategy"], row["side"], row["seeds"]) for row in found["summary"]] == [
+        ("full", "reference", 2),
+        ("full", "paper preset", 2),
+        ("rp 1e-1", "reference", 2),
+        ("rp 1e-1", "paper preset", 2),
+        ("full", "default", 2),
+    ]
+    assert all(len(run["epochs"]) == 2 for run in found["runs"])
+    assert str(folder) not in out.read_text()
+
+
+def test_the_time_to_an_accuracy_ends_with_the_epoch_that_reaches_it() -> None:
+    epochs = [{"seconds": 2.0, "validation_accuracy": each} for each in (20.0, 40.0, 35.0)]
+    found = [reference_baseline.seconds_to(goal, {"epochs": epochs}) for goal in (20.0, 30.0, 41.0)]
+    assert found == [2.0, 4.0, None]

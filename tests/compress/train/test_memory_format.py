@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torchvision.models import resnet18
+
+from pemn_compress.data import DataSpec, ImageSet, Splits
+from pemn_compress.masking import mask_
+from pemn_compress.models import build
+from pemn_compress.train.config import TrainConfig
+from pemn_compress.train.loop import fit
+from pemn_compress.train.memory_format import in_channels_last
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
+
+
+class Viewing(nn.Module):
+    """A net that would not work on channels-last images, as many users' would not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, padding=1)
+        self.head = nn.Linear(4 * 64, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.head(self.conv(x).view(len(x), -1))
+        return y
+
+
+def test_it_is_chosen_on_the_cpu_for_known_nets() -> None:
+    known = [build("convmixer", dim=8, depth=1), mask_(build("resnet", depth=20)), resnet18()]
+    assert all(in_channels_last(net, None, CPU) for net in known)
+    assert not any(in_channels_last(net, None, GPU) for net in known)
+    assert not in_channels_last(Viewing(), None, CPU)
+    for net in (known[0], Viewing()):
+        assert in_channels_last(net, True, GPU)
+        assert not in_channels_last(net, False, CPU)
+
+
+@pytest.mark.parametrize("net", [Viewing(), build("convmixer", dim=8, depth=1, classes=3, patch=2)])
+def test_nets_train_in_the_format_chosen_for_them(net: nn.Module, images: ImageSet, spec: DataSpec) -> None:
+    splits = Splits(spec, images, images, images)
+    result = fit(mask_(net), splits, TrainConfig(epochs=1, batch_size=8))
+    assert result.epochs == 1
+
+
+def test_both_formats_learn_the_same_to_rounding(images: ImageSet, spec: DataSpec) -> None:
+    splits, losses = Splits(spec, images, images, images), []
+    for wanted in (True, False):
+        net = mask_(build("convmixer", dim=8, depth=1, classes=3, patch=2))
+        config = TrainConfig(epochs=1, batch_size=8, lr=1e-3, channels_last=wanted)
+        found = fit(net, splits, dataclasses.replace(config, seed=1)).validation
+        assert found is not None
+        losses.append(found.loss)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
