@@ -19,7 +19,7 @@ from pemn_compress.train.distributed import evaluate_together, from_first, lost_
 from pemn_compress.train.evaluate import Evaluation, watched_splits
 from pemn_compress.train.losses import Losses
 from pemn_compress.train.measure import measure
-from pemn_compress.train.memory_format import in_channels_last
+from pemn_compress.train.memory_format import in_channels_last, place_
 from pemn_compress.train.objective import Objective
 from pemn_compress.train.optimizer import build_optimizer
 from pemn_compress.train.precision import Precision
@@ -98,16 +98,18 @@ class _Training:
         self.ranks = ranks()
         self.progress = progress if self.ranks.first else Progress()
         self.device = resolve_device(config.device)
-        self.channels_last = in_channels_last(model, config.channels_last, self.device)
-        self.model = self._place(model)
+        nets = (model, teacher) if teacher else (model,)
+        self.channels_last = all(in_channels_last(net, config.channels_last, self.device) for net in nets)
+        for net in nets:
+            place_(net, self.device, self.channels_last)
+        self.model = model
         self.watched = watched_splits(splits, config.select_on)
         self.batches = TrainBatches(splits.train, splits.spec, config, self.device, self.ranks)
         self.optimizer = build_optimizer(model, config)
         self.rate_control = rate_control or RateControl(config.rate)
         self.average = Average(self.model, config.ema)
         priced = rate_control is not None or config.rate > 0
-        taught = teacher and self._place(teacher)
-        self.objective = Objective(model, config, splits.spec.classes, teacher=taught, priced=priced)
+        self.objective = Objective(model, config, splits.spec.classes, teacher=teacher, priced=priced)
         self.precision = Precision(config.amp, self.device)
         self.finished = 0
         self.seconds = 0.0
@@ -115,11 +117,6 @@ class _Training:
         check_model(self.model, splits.spec, self.device)
         together = replicate(model, splits.spec)
         self.forward = torch.compile(together) if config.compile else together
-
-    def _place(self, model: nn.Module) -> nn.Module:
-        """Move a net to the run's device and memory format."""
-        model = model.to(self.device)
-        return model.to(memory_format=torch.channels_last) if self.channels_last else model
 
     def one_epoch(self) -> None:
         began = time.perf_counter()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-__all__ = ["in_channels_last"]
+__all__ = ["in_channels_last", "place_"]
 
 _KNOWN = ("pemn_compress.models.", "torchvision.models.")
 
@@ -19,3 +19,9 @@ def in_channels_last(model: nn.Module, wanted: bool | None, device: torch.device
     if wanted is not None:
         return wanted
     return device.type == "cpu" and type(model).__module__.startswith(_KNOWN)
+
+
+def place_(model: nn.Module, device: torch.device, channels_last: bool) -> nn.Module:
+    """Move a model to a device and, if asked, into channels-last memory, in place, and return it."""
+    model.to(device)
+    return model.to(memory_format=torch.channels_last) if channels_last else model

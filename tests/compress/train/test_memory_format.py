@@ -56,3 +56,9 @@ def test_both_formats_learn_the_same_to_rounding(images: ImageSet, spec: DataSpe
         assert found is not None
         losses.append(found.loss)
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
+def test_a_teacher_that_would_not_work_in_it_decides_too(images: ImageSet, spec: DataSpec) -> None:
+    splits = Splits(spec, images, images, images)
+    pupil = mask_(build("convmixer", dim=8, depth=1, classes=3, patch=2))
+    assert fit(pupil, splits, TrainConfig(epochs=1, batch_size=8), teacher=Viewing()).epochs == 1
