@@ -4,14 +4,14 @@
 
 Random masks have independent bits; no coder can go below n H(density). Learned masks come from nets that are trained
 here: digits from the package, and with `--data` a ResNet-20 and a ConvMixer on those images. Each codec codes the mask
-stream in chunks as the writer does; `chosen` is what the writer takes. Rivals code the packed bits: zstd level 19, xz
-preset 9. Every coded form is decoded and compared before its time counts; times are medians of alternating runs.
+stream in chunks as the writer does; `efforts` is what the writer takes with each `--effort`, `chosen` what it takes by
+default. Rivals (`mask_rivals`) are zstd level 19 and xz preset 9 over the packed bits, and NNCodec. Every coded form is
+decoded and compared before its time counts; times are medians of alternating runs.
 """
 
 from __future__ import annotations
 
 import argparse
-import lzma
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 import torch
-import zstandard
 
+from benchmarks.mask_rivals import RIVALS, Rival, nncodec_version, rivals
 from benchmarks.record import RESULTS, write_results
 from benchmarks.table import render
 from pemn_compress import MaskConfig, TrainConfig, fit, mask_
@@ -30,7 +30,7 @@ from pemn_compress.models import build, data_arguments
 from pemn_compress.saving import to_content
 from pemn_compress.train.subset import stratified_subset
 from pemn_formats.bits import pack, popcount
-from pemn_formats.codecs import MASK_CODECS, Codec, encode_smallest
+from pemn_formats.codecs import EFFORTS, MASK_CODECS, Codec, encode_smallest, encoders
 from pemn_formats.content import Content, MaskedTensor, Prototype
 from pemn_formats.ledger import entropy_bits
 from pemn_formats.limits import CHUNK_BYTES
@@ -54,6 +54,7 @@ LEARNED: Sequence[tuple[str, bool, str, Mapping[str, Any], Mapping[str, Any], in
         0,
     ),
     ("resnet-20, keep", True, "resnet", {"depth": 20}, {}, 4, 15_000),
+    ("resnet-20, ternary", True, "resnet", {"depth": 20}, {"alphabet": "ternary"}, 4, 15_000),
     ("convmixer 128/4, keep", True, "convmixer", {"dim": 128, "depth": 4, "kernel": 5, "patch": 4}, {}, 4, 10_000),
 )
 
@@ -104,17 +105,16 @@ def measure(content: Content, repeats: int) -> dict[str, Any]:
         )
         for at in range(0, len(stream), CHUNK_BYTES)
     ]
-    taken = [encode_smallest(raw, MASK_CODECS, lattice) for raw, lattice in chunks]
-    chosen = sum(len(stored) for _, stored in taken)
-    names = list(dict.fromkeys(codec.name for codec, _ in taken))
+    efforts = {effort: _effort(effort, chunks, weights, repeats) for effort in EFFORTS}
     row: dict[str, Any] = {
         "weights": weights,
         "shannon_bytes": shannon,
-        "chosen": {"codec": ", ".join(names), "bytes": chosen, "bits_per_weight": 8 * chosen / weights},
+        "chosen": {key: efforts[EFFORTS[0]][key] for key in ("codec", "bytes", "bits_per_weight")},
+        "efforts": efforts,
         "codecs": {codec.name: _codec(codec, chunks, weights, repeats) for codec in MASK_CODECS},
-        "rivals": {name: _rival(pair, stream, weights, repeats) for name, pair in _RIVALS.items()},
+        "rivals": {name: _rival(each, weights, repeats) for name, each in rivals(content, stream).items()},
     }
-    for each in (row["chosen"], *row["codecs"].values(), *row["rivals"].values()):
+    for each in (row["chosen"], *(found for key in ("efforts", "codecs", "rivals") for found in row[key].values())):
         if each is not None and shannon:
             each["over_shannon_percent"] = round(100 * (each["bytes"] / shannon - 1), 3)
     return row
@@ -136,13 +136,38 @@ def _codec(codec: Codec, chunks: Sequence[tuple[bytes, Any]], weights: int, repe
     return {"bytes": sum(map(len, coded)), **_speeds(encode, decode, weights, repeats)}
 
 
-def _rival(
-    pair: tuple[Callable[[bytes], bytes], Callable[[bytes], bytes]], stream: bytes, weights: int, repeats: int
-) -> dict[str, Any]:
-    coded = pair[0](stream)
-    if pair[1](coded) != stream:
+def _rival(rival: Rival | None, weights: int, repeats: int) -> dict[str, Any] | None:
+    if rival is None:
+        return None
+    coded = rival.encode()
+    if not rival.is_back(rival.decode(coded)):
         raise RuntimeError("a rival does not give the mask back")
-    return {"bytes": len(coded), **_speeds(lambda: pair[0](stream), lambda: pair[1](coded), weights, repeats)}
+    return {"bytes": len(coded), **_speeds(rival.encode, lambda: rival.decode(coded), weights, repeats)}
+
+
+def _effort(effort: str, chunks: Sequence[tuple[bytes, Any]], weights: int, repeats: int) -> dict[str, Any]:
+    """What the writer takes with an effort: bytes, speeds, seconds."""
+    tried = encoders(effort, MASK_CODECS)
+
+    def encode() -> list[tuple[Codec, bytes]]:
+        return [encode_smallest(raw, tried, lattice) for raw, lattice in chunks]
+
+    taken = encode()
+
+    def decode() -> None:
+        for (codec, stored), (raw, lattice) in zip(taken, chunks, strict=True):
+            codec.decode(stored, len(raw), lattice)
+
+    size = sum(len(stored) for _, stored in taken)
+    speeds = _speeds(encode, decode, weights, repeats)
+    return {
+        "codec": ", ".join(dict.fromkeys(codec.name for codec, _ in taken)),
+        "bytes": size,
+        "bits_per_weight": 8 * size / weights,
+        "encode_s": weights / 1e6 / speeds["encode_million_weights_per_s"],
+        "decode_s": weights / 1e6 / speeds["decode_million_weights_per_s"],
+        **speeds,
+    }
 
 
 def _speeds(encode: Callable[[], object], decode: Callable[[], object], weights: int, repeats: int) -> dict[str, float]:
@@ -155,14 +180,8 @@ def _speeds(encode: Callable[[], object], decode: Callable[[], object], weights:
     return {f"{name}_million_weights_per_s": weights / statistics.median(t) / 1e6 for name, t in times.items()}
 
 
-_RIVALS: Mapping[str, tuple[Callable[[bytes], bytes], Callable[[bytes], bytes]]] = {
-    "zstd-19": (zstandard.ZstdCompressor(level=19).compress, zstandard.ZstdDecompressor().decompress),
-    "xz-9": (lambda raw: lzma.compress(raw, preset=9), lzma.decompress),
-}
-
-
 def show(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Percent over Shannon of every coder, a dash where it cannot or would not code the mask."""
+    """Percent over Shannon of every coder, a dash where it cannot or would not code the mask; seconds by effort."""
     names = [codec.name for codec in MASK_CODECS]
     body = [
         [
@@ -170,11 +189,13 @@ def show(rows: Sequence[Mapping[str, Any]]) -> str:
             row["chosen"]["codec"],
             row["chosen"].get("over_shannon_percent"),
             *((row["codecs"][name] or {}).get("over_shannon_percent") for name in names),
-            *(row["rivals"][name].get("over_shannon_percent") for name in _RIVALS),
+            *((row["rivals"][name] or {}).get("over_shannon_percent") for name in RIVALS),
+            row["efforts"]["fast"].get("over_shannon_percent"),
+            *(f"{row['efforts'][effort]['encode_s']:.3f}" for effort in EFFORTS),
         ]
         for row in rows
     ]
-    return render(["mask", "chosen", "chosen %", *names, *_RIVALS], body)
+    return render(["mask", "chosen", "chosen %", *names, *RIVALS, "fast %", *(f"{each} s" for each in EFFORTS)], body)
 
 
 def main() -> None:
@@ -199,7 +220,8 @@ def main() -> None:
             row = {"name": f"{size}, density {density}", "density": density}
             independent.append({**row, **measure(random_content(weights, density), repeats)})
     print(show(independent))
-    print(f"wrote {write_results(options.out, {'learned': learned, 'independent': independent})}")
+    results = {"nncodec": nncodec_version(), "learned": learned, "independent": independent}
+    print(f"wrote {write_results(options.out, results)}")
 
 
 if __name__ == "__main__":
