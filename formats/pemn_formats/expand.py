@@ -27,7 +27,7 @@ __all__ = ["expand_into"]
 # Weights that one thread takes at a time: with fewer, numpy's calls and the handing over of the interpreter's lock cost
 # more than the work.
 _JOB = 1 << 22
-_SIGNS_AT_ONCE = 2 * BLOCK  # no values are held beside the weights, so more of them fit the cache
+_SIGNS_AT_ONCE = 4 * BLOCK  # no values are held beside the weights, so more of them fit the cache
 _DTYPES = {np.dtype(np.float32): "float32", np.dtype(np.float16): "float16", np.dtype(np.uint16): "bfloat16"}
 
 

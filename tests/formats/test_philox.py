@@ -66,6 +66,16 @@ def test_a_slice_is_part_of_the_whole(seed: int, start: int, count: int) -> None
     assert part.tobytes() == whole[start : start + count].tobytes()
 
 
+@pytest.mark.parametrize("boundary", [1 << 15, 1 << 16, 1 << 32, 5 << 32])
+def test_words_go_on_over_every_boundary(boundary: int) -> None:
+    """Blocks are generated many at a time, and their counter has two halves."""
+    found = words(7, 3, 4 * (boundary - 5), 40).reshape(10, 4)
+    for at, row in enumerate(found.tolist()):
+        block = boundary - 5 + at
+        assert row == by_hand([block & 0xFFFFFFFF, block >> 32, 3, 0], [7, 0])
+    assert words(7, 3, 0, 4 * (1 << 15) + 40)[-20:].tolist() == words(7, 3, 4 * (1 << 15) + 20, 20).tolist()
+
+
 def test_seeds_and_streams_differ_in_every_word() -> None:
     held = [words(seed, stream, 0, 64) for seed in SEEDS for stream in (0, 1, 1 << 32, SEED_LIMIT - 1)]
     assert len({each.tobytes() for each in held}) == len(held)
