@@ -12,10 +12,12 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks.markdown import byte_count, table, where
+from benchmarks.readme_reference import reference_baseline, reference_speed
 from benchmarks.record import RESULTS
 
 __all__ = ["README", "REGIONS", "updated"]
@@ -44,11 +46,11 @@ def headline(results: Mapping[str, Any]) -> str:
     total = results["summary"]
     loaded, dense = total["accuracy_loaded"], total["dense_accuracy"]
     return (
-        f"On the embedded digits, a network that takes {_bytes(total['dense_bytes']['mean'])} as dense float32 reaches"
-        f" **{loaded['mean']:.1f} % ± {loaded['sd']:.1f} test accuracy from a file of"
-        f" {_bytes(total['file_bytes']['mean'])}** ({total['ratio_float32']['mean']:.1f} times smaller);"
+        f"On the embedded digits, a network that takes {byte_count(total['dense_bytes']['mean'])} as dense float32"
+        f" reaches **{loaded['mean']:.1f} % ± {loaded['sd']:.1f} test accuracy from a file of"
+        f" {byte_count(total['file_bytes']['mean'])}** ({total['ratio_float32']['mean']:.1f} times smaller);"
         f" with ordinary weights and the same recipe it reaches {dense['mean']:.1f} % ± {dense['sd']:.1f}"
-        f" ({len(results['runs'])} seeds, {_where(results)}; `python -m benchmarks.digits_seeds`)."
+        f" ({len(results['runs'])} seeds, {where(results)}; `python -m benchmarks.digits_seeds`)."
     )
 
 
@@ -64,8 +66,8 @@ def digits(results: Mapping[str, Any]) -> str:
             ("dense, test accuracy %", "dense_accuracy", ".2f"),
         )
     ]
-    title = f"Embedded digits, {len(results['runs'])} seeds (`python -m benchmarks.digits_seeds`, {_where(results)}):"
-    return f"{title}\n\n{_table(('', 'mean', 'sd', 'least', 'greatest'), rows)}"
+    title = f"Embedded digits, {len(results['runs'])} seeds (`python -m benchmarks.digits_seeds`, {where(results)}):"
+    return f"{title}\n\n{table(('', 'mean', 'sd', 'least', 'greatest'), rows)}"
 
 
 def storage(results: Mapping[str, Any]) -> str:
@@ -78,8 +80,8 @@ def storage(results: Mapping[str, Any]) -> str:
             (
                 net["net"],
                 f"{net['masked_weights']:,}",
-                _bytes(net["dense_bytes"]["safetensors float32"]),
-                _bytes(seeded["bytes"]),
+                byte_count(net["dense_bytes"]["safetensors float32"]),
+                byte_count(seeded["bytes"]),
                 f"{seeded['ratio']['safetensors float32']:.1f}x",
                 f"{seeded['ratio']['safetensors float16']:.1f}x",
                 f"{vector['ratio']['safetensors float32']:.1f}x",
@@ -99,7 +101,7 @@ def storage(results: Mapping[str, Any]) -> str:
     return (
         "Whole files, every byte counted, with masks that no coder can shrink, against dense checkpoints of the same"
         " net (`python -m benchmarks.storage_ratio`, which has every strategy and rival):"
-        f"\n\n{_table(header, rows)}\n\n"
+        f"\n\n{table(header, rows)}\n\n"
         "The paper counts float values and one bit a masked weight, and leaves out BatchNorm, biases and headers."
     )
 
@@ -113,7 +115,7 @@ def masks(results: Mapping[str, Any]) -> str:
     return (
         "Masks that were really learned can be smaller: neighbours in a convolution kernel tend to agree, and the coder"
         f" uses it (`python -m benchmarks.mask_codecs`):\n\n"
-        f"{_table(('learned masks', 'weights', 'bits a weight', 'codec'), rows)}"
+        f"{table(('learned masks', 'weights', 'bits a weight', 'codec'), rows)}"
     )
 
 
@@ -125,7 +127,7 @@ def short_training(results: Mapping[str, Any]) -> str:
             f"{row['test_accuracy_mean']:.1f} ({row['test_accuracy_min']:.1f} to {row['test_accuracy_max']:.1f})",
             "" if row["after_float16_mean"] is None else f"{row['after_float16_mean']:.1f}",
             "" if row["after_lossless_mean"] is None else f"{row['after_lossless_mean']:.1f}",
-            _bytes(row["file_bytes"]),
+            byte_count(row["file_bytes"]),
             f"{row['ratio']:.1f}x",
         )
         for row in results["summary"]
@@ -136,7 +138,7 @@ def short_training(results: Mapping[str, Any]) -> str:
     return (
         f"A short run on real images: {data['description'] or data['kind']}, {data['train']:,} training images, {net},"
         f" {budget['epochs']} epochs, {results['summary'][0]['seeds']} seeds on a CPU. Trust the order, not the"
-        f" distance to longer runs (`python -m benchmarks.short_training`):\n\n{_table(header, rows)}"
+        f" distance to longer runs (`python -m benchmarks.short_training`):\n\n{table(header, rows)}"
     )
 
 
@@ -150,8 +152,8 @@ def load_time(results: Mapping[str, Any]) -> str:
     header = ("weights", "way in", "file in the page cache", "file on disk")
     return (
         "Time from a file to float32 tensors, in milliseconds and over the time that safetensors float32 takes for the"
-        f" same (medians of {results['repeats']} alternating runs; {_where(results)}, one thread; `python -m"
-        f" benchmarks.load_time --threads 1`):\n\n{_table(header, rows)}"
+        f" same (medians of {results['repeats']} alternating runs; {where(results)}, one thread; `python -m"
+        f" benchmarks.load_time --threads 1`):\n\n{table(header, rows)}"
     )
 
 
@@ -170,8 +172,8 @@ def load_in_place(results: Mapping[str, Any]) -> str:
     header = ("threads", "from", "file in the page cache", "file on disk", "memory besides the model")
     return (
         f"Filling the {results['weights'] / 1e6:.0f} M parameters of a model that exists, in milliseconds and over"
-        f" safetensors float32 (medians of {results['repeats']} alternating runs; {_where(results)};"
-        f" `python -m benchmarks.load_in_place`):\n\n{_table(header, rows)}"
+        f" safetensors float32 (medians of {results['repeats']} alternating runs; {where(results)};"
+        f" `python -m benchmarks.load_in_place`):\n\n{table(header, rows)}"
     )
 
 
@@ -189,6 +191,8 @@ REGIONS: Mapping[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {
     "storage": ("storage_ratio", storage),
     "masks": ("mask_codecs", masks),
     "short_training": ("short_training", short_training),
+    "reference_speed": ("reference_speed", reference_speed),
+    "reference_baseline": ("reference_baseline", reference_baseline),
     "load_time": ("load_time", load_time),
     "load_in_place": ("load_in_place", load_in_place),
 }
@@ -201,22 +205,6 @@ def _file(net: Mapping[str, Any], strategy: str, store: str) -> Mapping[str, Any
         if (each["strategy"], each["store"], each["residual_dtype"]) == (strategy, store, "float16")
     )
     return found
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def _bytes(count: float) -> str:
-    return f"{count:,.0f} B"
-
-
-def _where(results: Mapping[str, Any]) -> str:
-    environment = results["environment"]
-    hardware = environment["hardware"]
-    device = hardware["gpu"] or f"{hardware['cores']}-core CPU"
-    return f"{device}, torch {environment['versions']['torch'].partition('+')[0]}"
 
 
 def main() -> None:

@@ -1,0 +1,73 @@
+"""The README's regions about the reference's algorithm beside ours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from benchmarks.markdown import table, where
+
+__all__ = ["reference_baseline", "reference_speed"]
+
+
+def reference_speed(results: Mapping[str, Any]) -> str:
+    """Images a second of the reference and of ours."""
+    rows = [
+        (
+            row["row"],
+            f"{row['images_per_second']['median']:,.0f}",
+            _times(row["times_the_reference"]),
+            _times(row["times_the_reference_with_evaluation"]),
+        )
+        for row in results["rows"]
+    ]
+    header = ("trained by", "images a second", "over the reference", "with an evaluation an epoch")
+    text = (
+        f"Images a second in training, {_net(results['shared'])}, epochs in turns, medians of {results['rounds']} and"
+        f" their range ({where(results)}, {_threads(results)}; `python -m benchmarks.reference_speed`). The"
+        " reference is a plain transcription of its algorithm: PIL images changed in two worker processes, a sort of"
+        " every layer's scores in every step:"
+    )
+    return f"{text}\n\n{table(header, rows)}"
+
+
+def reference_baseline(results: Mapping[str, Any]) -> str:
+    """Accuracy and time of the reference's algorithm and of ours, strategy by strategy."""
+    rows = []
+    for row in results["summary"]:
+        apart = row["test_points_over_reference"]
+        wait = row["seconds_to_reach"]
+        rows.append(
+            (
+                f"{row['strategy']}, {row['side']}",
+                f"{row['test_accuracy']['mean']:.1f} ± {row['test_accuracy']['sd']:.1f}",
+                "" if row["side"] == "reference" else f"{apart['mean']:+.1f} ± {apart['sd']:.1f}",
+                "never" if wait is None else f"{wait:.0f} s",
+            )
+        )
+    data, shared = results["data"], results["shared"]
+    header = ("masks, trained by", "test accuracy %", "over the reference", "time to its accuracy")
+    text = (
+        f"What both learn in {shared['epochs']} epochs: {data['description'] or data['kind']}, {data['train']:,}"
+        f" training images, {_net(shared)}, {results['summary'][0]['seeds']} seeds, the epoch chosen on validation"
+        " images (`python -m benchmarks.reference_baseline`). The last column ends with the epoch that reaches what the"
+        " reference's worst seed ended with:"
+    )
+    return f"{text}\n\n{table(header, rows)}"
+
+
+def _times(spread: Mapping[str, float]) -> str:
+    return f"{spread['median']:.2f}x ({spread['least']:.2f} to {spread['most']:.2f})"
+
+
+def _net(shared: Mapping[str, Any]) -> str:
+    net = " ".join(f"{name} {value}" for name, value in shared["model_args"].items())
+    return (
+        f"{shared['model']} {net}, batches of {shared['batch_size']}, RandAugment {shared['randaugment_n']}"
+        f" {shared['randaugment_m']}, jitter {shared['jitter']}, erasing {shared['erasing']}"
+    )
+
+
+def _threads(results: Mapping[str, Any]) -> str:
+    count = results["environment"]["threads"]
+    return "one thread" if count == 1 else f"{count} threads"
