@@ -87,6 +87,19 @@ def test_changed_images_have_the_mean_and_spread_of_torchvisions(options: dict[s
     assert math.isclose(float(ours.var(0).mean()), float(theirs.var(0).mean()), rel_tol=0.1)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_gpu_changes_images_as_the_cpu_does(pictures: Tensor) -> None:
+    many = pictures.repeat(50, 1, 1, 1)
+    exact = dataclasses.replace(EVERYTHING, crop_scale=1.0, randaugment_n=0, jitter=0.0)
+    for config in (exact, EVERYTHING):
+        augment = BatchAugment(config, (many.shape[2], many.shape[3]), MEAN[: many.shape[1]])
+        words = augment.words(0, len(many))
+        here, there = augment(many.clone(), words), augment(many.cuda(), words).cpu()
+        # Blends and crops may round the other way, and another operation may then stretch a level of difference.
+        assert (here != there).double().mean() <= (0.0 if config is exact else 0.05)
+
+
 def test_a_shift_as_large_as_the_image_is_refused() -> None:
     with pytest.raises(PemnError, match="shift must be below the image size 8, found 8"):
         BatchAugment(TrainConfig(shift=8), (8, 9), MEAN)

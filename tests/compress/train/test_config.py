@@ -36,6 +36,7 @@ from pemn_formats.errors import PemnError
         ({"randaugment_m": 31}, "randaugment_m must be a whole number from 0 to 30, found 31"),
         ({"erasing": 1.5}, "erasing must be a number of at least 0 and at most 1, found 1.5"),
         ({"flip": 1}, "flip must be true or false, found 1"),
+        ({"channels_last": 1}, "channels_last must be true, false or None, found 1"),
         ({"threads": 0}, "threads must be a whole number from 1 to 1024, found 0"),
         ({"workers": -1}, "workers must be a whole number of at least 0, found -1"),
         ({"device": 0}, "device must be auto, cpu, cuda or cuda:N, found 0"),
