@@ -56,9 +56,10 @@ def atomic_write(path: str | os.PathLike[str], *, force: bool = False) -> Iterat
             file.flush()
             os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
-        if not force and target.exists():
-            raise PemnError(f"{target} appeared while it was being written; use --force (or force=True) to replace it")
-        os.replace(temporary, target)
+        if force:
+            os.replace(temporary, target)
+        else:
+            _place_new(temporary, target)
     except BaseException as error:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
@@ -71,6 +72,22 @@ def atomic_write(path: str | os.PathLike[str], *, force: bool = False) -> Iterat
         raise PemnError(
             f"{target} was written, but its folder could not be synced: {error.strerror or error}"
         ) from None
+
+
+def _place_new(temporary: str, target: Path) -> None:
+    """Give the file its name if nothing has that name by then. A rename would replace it."""
+    taken = f"{target} appeared while it was being written; use --force (or force=True) to replace it"
+    try:
+        os.link(temporary, target)
+    except FileExistsError:
+        raise PemnError(taken) from None
+    except OSError:
+        # Some file systems have no hard links.
+        if target.exists():
+            raise PemnError(taken) from None
+        os.replace(temporary, target)
+        return
+    os.unlink(temporary)
 
 
 def _mode(target: Path) -> int | None:

@@ -26,6 +26,8 @@ Flat bits of one plane, if they are not too few, are coded alone while there are
 far below the last bound; without it a small hostile file could keep a reader busy for long.
 """
 
+_VALUES_AT_ONCE = 1 << 18  # their floats take several times the memory of their signs
+
 
 def mask_lattice(manifest: Manifest, prototypes: Sequence[Prototype], start: int, length: int) -> Lattice:
     """Return the lattice of bytes `start` to `start + length` of a mask stream, its places counted from `start`.
@@ -85,5 +87,12 @@ def _flat(at: int, first: int, last: int, end: int) -> Iterator[Flat]:
 def _signs(
     tensor: MaskedSpec, prototypes: Sequence[Prototype], seed: int, start: int, count: int
 ) -> npt.NDArray[np.int8]:
-    signs: npt.NDArray[np.int8] = 2 * (base_range(prototypes, tensor, seed, start, count) > 0).view(np.int8) - 1
+    length = prototypes[tensor.prototype].length
+    # A part of a permuted or repeated prototype takes all of its values.
+    in_parts = not tensor.span and (length >= start + count or 16 * length <= _VALUES_AT_ONCE)
+    step = _VALUES_AT_ONCE if in_parts else count
+    signs = np.empty(count, dtype=np.int8)
+    for at in range(0, count, step):
+        values = base_range(prototypes, tensor, seed, start + at, min(step, count - at))
+        np.subtract(2 * (values > 0).view(np.int8), 1, out=signs[at : at + values.size])
     return signs

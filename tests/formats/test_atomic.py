@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import resource
 import signal
@@ -149,6 +150,36 @@ def test_a_file_that_appears_meanwhile_is_kept(tmp_path: Path) -> None:
         path.write_bytes(OLD)
     assert path.read_bytes() == OLD
     assert os.listdir(tmp_path) == ["a.pemn"]
+
+
+def test_a_file_that_appears_at_the_last_moment_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, real = tmp_path / "a.pemn", os.link
+
+    def link(source: str, target: Path) -> None:
+        path.write_bytes(OLD)
+        real(source, target)
+
+    monkeypatch.setattr(os, "link", link)
+    with pytest.raises(PemnError, match="appeared while it was being written"):
+        put(path, NEW)
+    assert path.read_bytes() == OLD
+    assert os.listdir(tmp_path) == ["a.pemn"]
+
+
+def test_a_file_system_without_links_gets_files_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def link(source: str, target: Path) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", link)
+    path = tmp_path / "a.pemn"
+    put(path, NEW)
+    assert path.read_bytes() == NEW
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(pytest.raises(PemnError, match="appeared while it was being written"))
+        stack.enter_context(atomic_write(tmp_path / "b")).write(NEW)
+        (tmp_path / "b").write_bytes(OLD)
+    assert (tmp_path / "b").read_bytes() == OLD
+    assert sorted(os.listdir(tmp_path)) == ["a.pemn", "b"]
 
 
 def failing(at: int) -> object:

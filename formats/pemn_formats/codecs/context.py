@@ -24,7 +24,8 @@ _CONTEXTS = 3 ** len(NEIGHBOURS)
 _FLAT, _ALONE = _CONTEXTS, _CONTEXTS + 1
 _FORGET = 1 << 14
 
-Block = tuple[slice | npt.NDArray[np.int32], npt.NDArray[np.int16]]
+Places = slice | npt.NDArray[np.int32]
+Block = tuple[Places, npt.NDArray[np.int16]]
 
 
 def lanes(bits: int) -> int:
@@ -113,7 +114,9 @@ def _blocks(bits: npt.NDArray[np.uint8], lattice: Lattice, model: _Model) -> Ite
 def _together(parts: list[Flat | Windows]) -> Iterator[Block]:
     """Few bits of each of many tensors: blocks of their own would be many and small."""
     places = np.concatenate([np.arange(part.start, part.start + part.count, dtype=np.int32) for part in parts])
-    yield from _cut(places, np.full(places.size, _FLAT, dtype=np.int16))
+    for at in range(0, places.size, BLOCK):
+        block = places[at : at + BLOCK]
+        yield block, np.full(block.size, _FLAT, dtype=np.int16)
 
 
 def _alone(part: Flat) -> Iterator[Block]:
@@ -123,15 +126,10 @@ def _alone(part: Flat) -> Iterator[Block]:
         at += size
 
 
-def _cut(places: npt.NDArray[np.int32], context: npt.NDArray[np.int16]) -> Iterator[Block]:
-    for at in range(0, places.size, BLOCK):
-        yield places[at : at + BLOCK], context[at : at + BLOCK]
-
-
 def _windows(bits: npt.NDArray[np.uint8], part: Windows) -> Iterator[Block]:
     """One place of all kernels at a time, so that every neighbour is known when it is asked for."""
     shape = (part.rows, part.height, part.width)
-    places = np.arange(part.start, part.start + part.count, dtype=np.int32).reshape(shape)
+    window, end = part.height * part.width, part.start + part.count
     signs = part.signs().reshape(shape)
     weights = np.zeros(shape, dtype=np.int8)
     for row in range(part.height):
@@ -142,6 +140,9 @@ def _windows(bits: npt.NDArray[np.uint8], part: Windows) -> Iterator[Block]:
                 if row + down >= 0 and 0 <= column + right < part.width:
                     context += weights[:, row + down, column + right] * signs[:, row, column]
                 context += 1
-            yield from _cut(places[:, row, column], context)
-            known = bits[places[:, row, column]].view(np.int8)
+            first = part.start + row * part.width + column
+            for at in range(0, part.rows, BLOCK):
+                begin = first + window * at
+                yield slice(begin, min(begin + window * BLOCK, end), window), context[at : at + BLOCK]
+            known = bits[first:end:window].view(np.int8)
             weights[:, row, column] = (2 * known - 1 if part.negates else known) * signs[:, row, column]

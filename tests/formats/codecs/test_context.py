@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -154,18 +155,40 @@ def test_few_bits_of_a_plane_share_their_density() -> None:
     assert {part.alone for part in lattice if isinstance(part, Flat)} == {True, False}
 
 
+def test_a_chunk_is_coded_in_little_memory() -> None:
+    """Eight times its bits as bytes would be 4 MiB; several arrays of those, and none of wider numbers."""
+    content = smooth((1024, 456, 3, 3))
+    raw = content.masked[0].planes[0].tobytes()[:CHUNK_BYTES]
+    for lattice in (
+        mask_lattice(manifest_of(content), content.prototypes, 0, CHUNK_BYTES),
+        (Flat(0, 8 * CHUNK_BYTES, alone=True),),
+    ):
+        stored = Context().encode(raw, lattice)
+        assert stored is not None
+        for arguments, mib in (((raw, lattice), 28), ((stored, len(raw), lattice), 18)):
+            tracemalloc.start()
+            (Context().encode if mib == 28 else Context().decode)(*arguments)  # type: ignore[operator]
+            peak = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+            assert peak < mib << 20
+
+
 def test_a_patch_has_no_windows_but_densities() -> None:
     content = smooth((64, 4, 3, 3))
     patch = replace(content, delta=Delta("0" * 64, "0" * 64, (0,), (1,), ()))
     assert mask_lattice(manifest_of(patch), content.prototypes, 0, 288) == (Flat(0, 2304, alone=True),)
 
 
-def test_signs_follow_the_fill() -> None:
-    """Tiled, permuted and stored values: the lattice's signs are those of the base, wherever it starts."""
+@pytest.mark.parametrize("at_once", [1 << 18, 64])
+def test_signs_follow_the_fill(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tiled, permuted, fresh and stored values: the lattice's signs are those of the base, wherever it starts."""
+    monkeypatch.setattr("pemn_formats.mask_lattice._VALUES_AT_ONCE", at_once)
     tensor = MaskedTensor("w", (100, 1, 3, 3), 0, 0, "keep", np.float32(1.0), None, (np.zeros(113, np.uint8),))
     stored = np.linspace(-1, 1, 7).astype(np.float32)
     for prototype, span in (
+        (Prototype(4, "uniform"), 0),
         (Prototype(7, "uniform"), 0),
+        (Prototype(900, "uniform"), 0),
         (Prototype(7, "uniform"), 900),
         (Prototype(7, "float32", stored), 0),
     ):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import zstandard
@@ -109,3 +111,14 @@ def test_runs_are_counted_on_over_the_pieces_they_are_decoded_in(monkeypatch: py
     assert found is not None
     monkeypatch.setattr("pemn_formats.codecs.gap._RUNS_AT_ONCE", 3)
     assert Gap().decode(found, len(raw)) == raw
+
+
+def test_a_chunk_is_decoded_in_little_memory() -> None:
+    raw = np.packbits(np.random.default_rng(0).random(8 << 19) < 0.3).tobytes()
+    found = Gap().encode(raw)
+    assert found is not None
+    tracemalloc.start()
+    Gap().decode(found, len(raw))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 12 << 20
