@@ -18,6 +18,7 @@ __all__ = ["cli", "main"]
 
 COMMANDS = {
     "train": "pemn_cli.commands.train",
+    "plot": "pemn_cli.commands.plot",
     "export": "pemn_cli.commands.export",
     "load": "pemn_cli.commands.load",
     "eval": "pemn_cli.commands.eval",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -10,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pemn_cli.output import size
+from pemn_cli.picture import FAINT, kind_of, picture, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["Bar", "draw", "kind_of"]
+__all__ = ["Bar", "draw"]
 
 PARTS = {
     "masks": "#2f6db5",
@@ -28,8 +28,6 @@ PARTS = {
 """Part to colour, in the order of the bar."""
 
 DENSE = "#c7ccd4"
-INK = "#222831"
-FAINT = "#667080"
 
 
 @dataclass(frozen=True)
@@ -47,50 +45,17 @@ class Bar:
         return sum(self.parts.values())
 
 
-def kind_of(path: Path) -> str:
-    """The image format that a file name asks for: `svg` or `png`.
-
-    Raises:
-        PemnError: it asks for something else, or matplotlib is not installed.
-    """
-    from pemn_formats.errors import PemnError
-
-    kind = path.suffix.lower().lstrip(".")
-    if kind not in ("svg", "png"):
-        raise PemnError(f"--plot {path}: expected a name that ends in .svg or .png")
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        raise PemnError("--plot needs matplotlib: pip install 'pemn-compress[plot]'") from None
-    return kind
-
-
 def draw(bars: Sequence[Bar], path: Path, *, force: bool) -> None:
     """Write the picture; it appears whole or not at all. The same files give the same bytes.
 
     Raises:
         PemnError: the name's ending is not .svg or .png, matplotlib is missing, or `path` exists and `force` is off.
     """
-    kind = kind_of(path)
-    from pemn_formats.atomic import atomic_write
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import matplotlib
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-        from matplotlib.layout_engine import ConstrainedLayoutEngine
-
-        style: dict[Any, Any] = {"svg.hashsalt": "pemn", "svg.fonttype": "path", "font.size": 11, "text.color": INK}
-        with matplotlib.rc_context(style), atomic_write(path, force=force) as file:
-            heights = [0.62 * len(bars) + 0.9, 0.62 * (len(bars) + _dense_rows(bars)) + 0.9]
-            layout = ConstrainedLayoutEngine(h_pad=0.12, w_pad=0.12, hspace=0.04)
-            figure = Figure(figsize=(11, 1.1 + sum(heights)), layout=layout, facecolor="white")
-            FigureCanvasAgg(figure)
-            ledger, scale = figure.subplots(2, 1, height_ratios=heights)
-            _ledger(ledger, bars)
-            _to_scale(scale, bars)
-            figure.savefig(file, format=kind, dpi=160, metadata={"Date": None} if kind == "svg" else {"Software": None})
+    heights = [0.62 * len(bars) + 0.9, 0.62 * (len(bars) + _dense_rows(bars)) + 0.9]
+    with picture(path, kind_of(path, "--plot"), (11, 1.1 + sum(heights)), force=force) as figure:
+        ledger, scale = figure.subplots(2, 1, height_ratios=heights)
+        _ledger(ledger, bars)
+        _to_scale(scale, bars)
 
 
 def _ledger(axes: Axes, bars: Sequence[Bar]) -> None:
@@ -158,11 +123,7 @@ def _dress(axes: Axes, names: Sequence[str], unit: str, longest: float) -> None:
     axes.set_xlabel(unit, color=FAINT, loc="left", fontsize=10)
     axes.tick_params(axis="y", length=0)
     axes.tick_params(axis="x", colors=FAINT)
-    axes.grid(axis="x", color="#e6e9ee", linewidth=0.8)
-    axes.set_axisbelow(True)
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
-    axes.spines["bottom"].set_color("#c7ccd4")
+    plain(axes, grid="x")
 
 
 def _unit(largest: int) -> tuple[str, int]:

@@ -61,10 +61,10 @@ def command(models: tuple[Path, ...], dense: Path | None, plot: Path | None, for
 
 def _check_plot(plot: Path, *, force: bool) -> None:
     """Find out that the picture cannot be made before the files are read."""
-    from pemn_cli.plot import kind_of
+    from pemn_cli.picture import kind_of
     from pemn_formats.atomic import check_writable
 
-    kind_of(plot)
+    kind_of(plot, "--plot")
     check_writable(plot, force=force)
 
 
