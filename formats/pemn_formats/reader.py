@@ -211,8 +211,16 @@ class Reader:
         self._check_payload(digest.digest())
 
     def content_id(self) -> str:
-        """Return the identity of the content (`pemn_formats.identity`), decoding everything chunk by chunk."""
-        return identity(to_json(self.manifest, extra=False), *(section.chunks() for section in self._sections))
+        """Return the identity of the content (`pemn_formats.identity`), every entry decoded and checked in turn.
+
+        Raises `FormatError` where `content` does: what is refused has no identity.
+        """
+        return identity(
+            to_json(self.manifest, extra=False),
+            (each.values.tobytes() for each in self.prototypes() if each.values is not None),
+            (plane.tobytes() for name in self._masked_at for plane in self.masked(name).planes),
+            (self.residual(name, kind).values.tobytes() for kind, name in self._residual_at),
+        )
 
     def codecs(self) -> dict[str, dict[str, int]]:
         """Return how many chunks of each section each codec wrote."""

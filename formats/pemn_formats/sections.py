@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from pemn_formats.bits import popcount
@@ -47,11 +47,6 @@ class Section:
     def raw_bytes(self) -> int:
         """Bytes of the decoded stream."""
         return sum(placed.raw for placed in self.placed)
-
-    def chunks(self) -> Iterator[bytes]:
-        """Yield the decoded chunks in order."""
-        for placed in self.placed:
-            yield self.decode(placed, self.read(placed))
 
     def range(self, start: int, length: int) -> memoryview:
         """Return a part of the decoded stream, read-only, decoding only the chunks that hold it."""

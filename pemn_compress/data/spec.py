@@ -10,7 +10,7 @@ from typing import Any
 
 from pemn_formats.errors import FormatError, PemnError
 
-__all__ = ["DataSpec", "check_classes"]
+__all__ = ["DataSpec"]
 
 _DECIMAL = re.compile(r"-?[0-9]{1,4}(\.[0-9]{1,12})?")
 _INPUT_KEYS = ("data", "channels", "size", "classes", "mean", "std")
@@ -73,15 +73,6 @@ class DataSpec:
             return cls(found["data"], found["classes"], found["channels"], size, mean, std)
         except PemnError as error:
             raise FormatError(f"manifest input: {error}") from error
-
-
-def check_classes(model_classes: int, spec: DataSpec) -> None:
-    """Raise PemnError unless a net with `model_classes` outputs fits the data."""
-    if model_classes != spec.classes:
-        raise PemnError(
-            f"the model tells {model_classes} classes apart, {spec.name} has {spec.classes};"
-            f" give data with {model_classes} classes, or a model for {spec.classes}"
-        )
 
 
 def _check_integer(what: str, value: object, high: int) -> None:

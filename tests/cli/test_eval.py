@@ -72,6 +72,16 @@ def test_a_folder_is_read_in_the_size_of_the_network(
     assert report["count"] == 20
 
 
+def test_training_images_are_not_looked_at_for_the_test_split(
+    digits_file: Path, tmp_path: Path, run: Callable[..., Any], assert_fails: Callable[..., str]
+) -> None:
+    images = folder_of_images(tmp_path / "images", 10)
+    for picture in (images / "train").rglob("*.png"):
+        picture.write_bytes(b"no picture")
+    assert run("eval", digits_file, "--data", f"folder:{images}").code == 0
+    assert "no picture" not in assert_fails(1, "eval", digits_file, "--data", f"folder:{images}", "--split", "train")
+
+
 def test_wrong_number_of_classes(digits_file: Path, tmp_path: Path, assert_fails: Callable[..., str]) -> None:
     images = folder_of_images(tmp_path / "images", 3)
     line = assert_fails(1, "eval", digits_file, "--data", f"folder:{images}", "--validation", "0")

@@ -119,6 +119,14 @@ def test_each_hostile_stream_has_its_message(name: str, change: Change, message:
     assert str(caught.value).isprintable()
 
 
+@pytest.mark.parametrize(("name", "change", "message"), CASES[:-1], ids=range(len(CASES) - 1))
+def test_what_is_refused_has_no_identity(name: str, change: Change, message: str) -> None:
+    forge = Forge.of(FILES[name])
+    change(forge)
+    with pytest.raises(FormatError, match=rf"^{message}"), Reader.open(forge.build()) as reader:
+        reader.content_id()
+
+
 @pytest.mark.parametrize(
     "codec", [codec for codec in CODECS if codec not in VALUE_CODECS], ids=lambda codec: codec.name
 )

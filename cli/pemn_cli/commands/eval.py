@@ -77,7 +77,7 @@ def command(
       pemn-compress eval model.pemn
       pemn-compress eval resnet18.pemn --model torchvision.resnet18 --data folder:photos --device cuda
     """
-    from pemn_compress.data import DataSpec, load_data
+    from pemn_compress.data import DataSpec, load_data, load_test
     from pemn_compress.loading import checked_device, rebuild_model
     from pemn_compress.train.evaluate import evaluate
 
@@ -87,9 +87,12 @@ def command(
         wanted = None if content.input is None else DataSpec.from_input(content.input)
     name = _data_name(model, data, wanted)
     reading = _reading(name, wanted, skip_corrupt=skip_corrupt)
-    splits = load_data(name, root=data_root, validation=validation, seed=seed, **reading)
-    seen = splits.spec if wanted is None else _fitting(model, wanted, splits.spec)
-    images = getattr(splits, split)
+    if split == "test" and wanted is not None and "size" in reading:
+        images, found = load_test(name, wanted, root=data_root, skip_corrupt=skip_corrupt)
+    else:
+        splits = load_data(name, root=data_root, validation=validation, seed=seed, **reading)
+        images, found = getattr(splits, split), splits.spec
+    seen = found if wanted is None else _fitting(model, wanted, found)
     into = None if spec is None else _user_model(spec, model_args)
     with about(model):
         network = rebuild_model(content, into=into, device=place)
