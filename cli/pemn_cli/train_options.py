@@ -141,7 +141,7 @@ _OPTIONS = [
         "--workers",
         type=int,
         metavar="N",
-        help="Augment image by image with torchvision, in N processes.  [default: in batches on the device]",
+        help="Keep images on the host and augment one by one in N processes.  [default: in batches on the device]",
     ),
     _option(_MACHINE, "--threads", type=int, metavar="N", help="CPU threads.  [default: torch's; digits: 1]"),
     _option(

@@ -35,9 +35,9 @@ class TrainBatches:
     cannot train on it.
 
     Without `config.workers` the images lie on the device and are augmented there, many at a time (`BatchAugment`). With
-    it, worker processes (0: this one) apply torchvision's transforms to one image after another, as the reference
-    does; batches then wait in pinned memory for a GPU. Shifts and flips alone never need workers. Both ways draw from
-    the same distributions, yet not the same numbers.
+    it they stay in the host's memory, and worker processes (0: this one) apply torchvision's transforms to one image
+    after another, as the reference does; batches then wait in pinned memory for a GPU. Both ways draw from the same
+    distributions, yet not the same numbers. Shifts and flips alone never need workers and are the same either way.
 
     Args:
         images: the training images.
@@ -47,7 +47,7 @@ class TrainBatches:
         ranks: who trains; each process gets its part of every batch.
 
     Raises:
-        PemnError: fewer than two images, or an augmentation that does not fit them.
+        PemnError: fewer than two images, an augmentation that does not fit them, or a device that cannot hold them.
     """
 
     def __init__(
@@ -71,8 +71,8 @@ class TrainBatches:
         self._augment = BatchAugment(config, spec.size, mean)
         if config.workers is not None and config.augments_each_image:
             self._loader = self._make_loader(ImageAugment(config, spec.size, mean), config.workers)
-        else:
-            self._pixels, self._labels = self._pixels.to(device), self._labels.to(device)
+        elif config.workers is None:
+            self._pixels, self._labels = _held(self._pixels, device), _held(self._labels, device)
 
     def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches of one epoch: float32 (n, channels, height, width), normalised, and int64 labels (n,)."""
@@ -105,8 +105,9 @@ class TrainBatches:
         for first in range(0, len(batches), together):
             several = batches[first : first + together]
             index = torch.cat(several)
-            here = index.to(self._device, non_blocking=True)
-            pixels, labels = self._augment(self._pixels[here], random[index]), self._labels[here]
+            here = index.to(self._pixels.device, non_blocking=True)
+            pixels, labels = (each[here].to(self._device, non_blocking=True) for each in (self._pixels, self._labels))
+            pixels = self._augment(pixels, random[index])
             sizes = [len(batch) for batch in several]
             for images, target in zip(torch.split(pixels, sizes), torch.split(labels, sizes), strict=True):
                 yield normalise(images, self._spec), target
@@ -124,6 +125,17 @@ class TrainBatches:
             pin_memory=self._device.type == "cuda",
             generator=torch.Generator(),
         )
+
+
+def _held(values: Tensor, device: torch.device) -> Tensor:
+    try:
+        return values.to(device)
+    except torch.OutOfMemoryError:
+        size = values.numel() * values.element_size() / 2**30
+        raise PemnError(
+            f"{len(values)} training images take {size:.1f} GiB, which {device} does not have free; "
+            "keep them in the host's memory with --workers 4"
+        ) from None
 
 
 class _Sampler(Sampler[list[tuple[int, int]]]):

@@ -48,9 +48,9 @@ class TrainConfig:
         seed: orders the images and augments them; the same seed gives the same run.
         validation: fraction of the training images held out.
         select_on: the split on which the best epoch is chosen; `test` is how the paper reports, and flatters.
-        workers: None keeps the images on the device and augments them there in batches. N augments image by image with
-            torchvision's transforms in N processes (0: in this one), from other random numbers: for images that the
-            device cannot hold, or to follow the reference.
+        workers: None keeps the images on the device and augments them there in batches. N keeps them in the host's
+            memory and augments one by one with torchvision's transforms in N processes (0: in this one), from other
+            random numbers: for images that the device cannot hold, or to follow the reference.
         threads: CPU threads of torch; None leaves them as they are. Equal bits need equal threads, and small nets are
             fastest with one.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.

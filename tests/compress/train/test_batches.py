@@ -86,6 +86,22 @@ def test_the_number_of_workers_changes_nothing(images: ImageSet, spec: DataSpec)
             assert left_labels.equal(right_labels)
 
 
+def test_shifts_are_the_same_with_images_kept_on_the_host(images: ImageSet, spec: DataSpec) -> None:
+    config = dataclasses.replace(PLAIN, shift=2, flip=True)
+    here, there = (collect(images, spec, dataclasses.replace(config, workers=count), 0) for count in (None, 2))
+    assert here[0].equal(there[0])
+    assert here[1].equal(there[1])
+
+
+def test_a_device_without_room_is_named(images: ImageSet, spec: DataSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> Tensor:
+        raise torch.OutOfMemoryError("no memory")
+
+    monkeypatch.setattr(Tensor, "to", full)
+    with pytest.raises(PemnError, match=r"33 training images take 0.0 GiB, which cpu does not have free; keep them in"):
+        TrainBatches(images, spec, PLAIN, CPU)
+
+
 def test_batches_leave_torchs_random_state_alone(images: ImageSet, spec: DataSpec) -> None:
     before = torch.get_rng_state()
     collect(images, spec, PER_IMAGE, 0)
