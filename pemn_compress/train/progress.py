@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-__all__ = ["EpochReport", "Progress", "StepReport"]
+__all__ = ["EpochReport", "Everyone", "Progress", "StepReport"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,3 +61,25 @@ class Progress:
 
     def note(self, text: str) -> None:
         """Called with one line that a user should see, such as a damaged checkpoint that was passed over."""
+
+
+class Everyone(Progress):
+    """Passes every report on to several others, in their order."""
+
+    def __init__(self, *others: Progress) -> None:
+        self._others = others
+
+    def step(self, report: StepReport) -> None:
+        """Pass it on."""
+        for other in self._others:
+            other.step(report)
+
+    def epoch(self, report: EpochReport) -> None:
+        """Pass it on."""
+        for other in self._others:
+            other.epoch(report)
+
+    def note(self, text: str) -> None:
+        """Pass it on."""
+        for other in self._others:
+            other.note(text)

@@ -26,7 +26,7 @@ CONFIG = "config.json"
 """The file that makes a folder a run."""
 
 _METRICS, _BEST, _RESULT = "metrics.jsonl", "best.pt", "result.json"
-_OURS = re.compile(r"config\.json|metrics\.jsonl|best\.pt|result\.json|checkpoint-\d+\.pt")
+_OURS = re.compile(r"config\.json|metrics\.jsonl|best\.pt|result\.json|checkpoint-\d+\.pt|events\.out\.tfevents\..+")
 _HALF_DONE = re.compile(rf"\.({_OURS.pattern})\..+\.tmp")
 
 

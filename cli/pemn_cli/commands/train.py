@@ -32,10 +32,19 @@ _FREE = ("device", "workers", "data_root", "teacher", "init_from")
 @click.option("--runs-dir", default="runs", show_default=True, metavar="DIR", help="Folder that holds the runs.")
 @click.option("--resume", metavar="RUN", help="Go on with a run that was interrupted; needs no other option.")
 @click.option("--force", is_flag=True, help="Replace a run of the same name.")
+@click.option("--tensorboard", is_flag=True, help="Write what TensorBoard shows into the run's folder, too.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 @click.pass_context
 def command(
-    ctx: click.Context, /, name: str | None, runs_dir: str, resume: str | None, force: bool, as_json: bool, **_: Any
+    ctx: click.Context,
+    /,
+    name: str | None,
+    runs_dir: str,
+    resume: str | None,
+    force: bool,
+    tensorboard: bool,
+    as_json: bool,
+    **_: Any,
 ) -> None:
     """Train a network as one-bit masks over seeded values, and keep the run in a folder.
 
@@ -56,16 +65,20 @@ def command(
     from pemn_compress.train.distributed import from_first, ranks
     from pemn_compress.train.presets import resolve
 
+    if tensorboard:
+        from pemn_cli.tensorboard import check_tensorboard
+
+        check_tensorboard()
     with meeting():
         if resume is None:
             preset = explicit.pop("preset", None)
             ready = job.start(resolve(preset, explicit), runs=runs_dir, name=name, force=force)
-            result = _train(ready)
+            result = _train(ready, tensorboard)
             run = ready.run
         else:
             run = from_first(lambda: _find(runs_dir, resume))
             options = _unchanged(run, explicit)
-            result = from_first(lambda: _finished(run)) or _train(job.resume(run, options))
+            result = from_first(lambda: _finished(run)) or _train(job.resume(run, options), tensorboard)
         if ranks().first:
             _report(run, result, as_json)
 
@@ -99,10 +112,12 @@ def _value(text: str) -> int | bool | str:
         return text
 
 
-def _train(ready: Job) -> FitResult:
+def _train(ready: Job, tensorboard: bool) -> FitResult:
     """Train and show it in the first process; a run that ends before its end says how to go on."""
+    from pemn_cli.tensorboard import TensorBoard
     from pemn_cli.train_progress import Display
     from pemn_compress.train.distributed import LostProcessError, ranks
+    from pemn_compress.train.progress import Everyone
     from pemn_formats.errors import PemnError
 
     run, first = ready.run, ranks().first
@@ -112,8 +127,8 @@ def _train(ready: Job) -> FitResult:
         if not first:
             return ready.train()
         _announce(ready)
-        with display:
-            return ready.train(display)
+        with display, TensorBoard(run.path) as board:
+            return ready.train(Everyone(display, board) if tensorboard else display)
     except StoppedError:
         raise Interrupted(f"torchrun stopped this process, as it does when another one ends; {again}") from None
     except KeyboardInterrupt:
