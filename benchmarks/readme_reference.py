@@ -28,7 +28,9 @@ def reference_speed(results: Mapping[str, Any]) -> str:
         " reference is a plain transcription of its algorithm: PIL images changed in two worker processes, a sort of"
         " every layer's scores in every step:"
     )
-    return f"{text}\n\n{table(header, rows)}"
+    alone = results["input_images_per_second"]
+    speeds = ", ".join(f"{name} {speed['median']:,.0f}" for name, speed in alone.items())
+    return f"{text}\n\n{table(header, rows)}\n\nInput alone, in one process, images a second: {speeds}."
 
 
 def reference_baseline(results: Mapping[str, Any]) -> str:

@@ -21,6 +21,7 @@ from typing import Any
 import torch
 
 from benchmarks.record import RESULTS, write_results
+from benchmarks.reference.inputs import input_speeds
 from benchmarks.reference.runs import describe, load, net_options, ours, recipe_options
 from benchmarks.reference.training import Baseline
 from benchmarks.table import render
@@ -102,12 +103,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     measured = measure(
         splits, shared, rows=options.rows, rounds=options.rounds, workers=options.reference_workers, device=device
     )
+    alone = input_speeds(splits, {**shared, "device": str(device)}, rounds=options.rounds, device=device)
     facts = {
         "data": describe(splits, options.describe),
         "shared": shared,
         "reference_workers": options.reference_workers,
     }
-    write_results(options.out, {**facts, **measured})
+    write_results(options.out, {**facts, **measured, "input_images_per_second": alone})
     print(show(measured))
 
 

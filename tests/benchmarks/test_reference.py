@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks import reference_baseline, reference_speed
+from benchmarks import readme_reference, reference_baseline, reference_speed
 from benchmarks.reference.layers import MaskedConv2d, MaskedLinear, share_values
 from benchmarks.reference.net import conv_mixer
 from pemn_compress.masking import masked_weights
@@ -83,6 +83,8 @@ def test_speeds_are_measured_in_turns_beside_the_reference(
     assert [row["row"] for row in found["rows"]] == ["reference", *rows]
     assert found["rows"][0]["times_the_reference"] == {"median": 1.0, "least": 1.0, "most": 1.0}
     assert all(row["images_per_second"]["least"] > 0 for row in found["rows"])
+    assert set(found["input_images_per_second"]) == {"reference, PIL", "torchvision, tensors", "in batches"}
+    assert "Input alone" in readme_reference.reference_speed(found)
     assert str(folder) not in out.read_text()
     assert "times the reference" in capsys.readouterr().out
 
@@ -101,6 +103,7 @@ def test_accuracies_stand_beside_the_references(folder: Path, tmp_path: Path) ->
         ("full", "default", 2),
     ]
     assert all(len(run["epochs"]) == 2 for run in found["runs"])
+    assert "| rp 1e-1, paper preset |" in readme_reference.reference_baseline(found)
     assert str(folder) not in out.read_text()
 
 
