@@ -21,7 +21,7 @@ __all__ = ["input_speeds"]
 def input_speeds(
     splits: Splits, options: Mapping[str, Any], *, rounds: int, device: torch.device
 ) -> dict[str, dict[str, float]]:
-    """Images a second of the reference's input, of torchvision on tensors, and of ours, in this process and in turns."""
+    """Images a second of the reference's input, of torchvision on tensors, and of ours; in this process, in turns."""
     recipe = ours("paper", options).config.train
     images, spec = splits.train, splits.spec
     one_by_one = TrainBatches(images, spec, dataclasses.replace(recipe, workers=0), device)
