@@ -33,8 +33,13 @@ ROWS: Rows = {
     "channel scale": ("default", {"scale": "channel"}),
     "topk 0.5": ("default", {"learner": "topk"}),
     "topk 0.2": ("default", {"learner": "topk", "density": 0.2}),
+    "topk-global 0.5": ("default", {"learner": "topk-global"}),
+    "topk-global 0.2": ("default", {"learner": "topk-global", "density": 0.2}),
+    "topk-global 0.2, ramp": ("default", {"learner": "topk-global", "density": 0.2, "density_ramp": 0.5}),
     "rp 251": ("default", {"strategy": "rp", "values": 251}),
+    "rp 251, learned": ("default", {"strategy": "rp", "values": 251, "learn_values": True}),
     "rp 25": ("default", {"strategy": "rp", "values": 25}),
+    "rp 25, learned": ("default", {"strategy": "rp", "values": 25, "learn_values": True}),
 }
 """What each row changes: a preset and options by the names of `RunConfig.to_options`."""
 

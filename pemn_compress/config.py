@@ -37,10 +37,14 @@ class MaskConfig:
     scale: `none` (the scale of the tensor that the values were drawn for, as in the paper), `tensor` (Kaiming's
         standard deviation for each tensor) or `channel` (learned, one per index of dimension 0).
     alphabet: a code keeps or hides a value (`keep`), keeps or negates it (`sign`), or does all three (`ternary`).
-    learner: `threshold` (score > 0, free density) or `topk` (the paper's edge-popup, fixed density).
-    density: fraction of codes that are not 0, in (0, 1): fixed for `topk`, the start of ternary masks for `threshold`.
+    learner: `threshold` (score > 0, free density), `topk` (the paper's edge-popup, fixed density of each tensor) or
+        `topk-global` (fixed density of the whole model, each tensor finds its own).
+    density: fraction of codes that are not 0, in (0, 1): fixed for `topk` and `topk-global`, the start of ternary masks
+        for `threshold`.
     seed: of the values and of the initial scores, an unsigned 64-bit integer.
     store: what a saved file carries of the values, their `seed` or the `vector`.
+    learn_values: train the values of `one-layer`, `mp` or a tiled `rp` vector together with the masks; a file then
+        always carries the vector.
     int8_layers: layers that stay dense, and are stored in 8 bits with a scale per output channel: module paths, or
         `first` and `last`.
 
@@ -59,6 +63,7 @@ class MaskConfig:
     density: float = 0.5
     seed: int = 0
     store: str = "seed"
+    learn_values: bool = False
     int8_layers: Sequence[str] = ()
 
     def __post_init__(self) -> None:
@@ -74,6 +79,7 @@ class MaskConfig:
             raise PemnError(f"int8_layers must be a list of names of layers, such as 'first', found {names!r}")
         object.__setattr__(self, "int8_layers", tuple(names))
         LEARNERS[self.learner].check(self.alphabet, density)
+        self._check_learned_values()
 
     def _check_vector(self) -> None:
         if self.strategy != "rp":
@@ -88,6 +94,19 @@ class MaskConfig:
         values = self.values
         if values is not None and (type(values) is not int or not 1 <= values <= _MAX_VALUES):
             raise PemnError(f"values must be an integer from 1 to {_MAX_VALUES}, found {values!r}")
+
+    def _check_learned_values(self) -> None:
+        if not isinstance(self.learn_values, bool):
+            raise PemnError(f"learn_values must be true or false, found {self.learn_values!r}")
+        if not self.learn_values:
+            return
+        if self.strategy == "full":
+            raise PemnError(
+                "learn_values with strategy 'full' would train a dense network; take 'rp', 'mp' or 'one-layer'"
+            )
+        if self.mode == "rand":
+            raise PemnError("learn_values works on values that are tiled, found mode 'rand'; take mode 'copy'")
+        object.__setattr__(self, "store", "vector")
 
     def vector_length(self, largest: int) -> int:
         """Return the length of the `rp` vector of a model whose largest masked tensor has `largest` weights.

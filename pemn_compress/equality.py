@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from pemn_compress.loading import rebuild_state
 from pemn_compress.masking import masked_weights, merge_
 from pemn_compress.residual import fold_bn, residual_tensor
+from pemn_compress.saving import learned_prototype
 from pemn_compress.stored import int8_entries
 from pemn_formats.content import Content, ResidualTensor
 from pemn_formats.errors import PemnError
@@ -24,12 +26,13 @@ def check_equal(model: nn.Module, content: Content) -> None:
     """Compare a decoded content with the masked model it was made from.
 
     The state-dict names are the same, every residual value is the model's, rounded, and every masked weight is the
-    model's in all its bits (with learned channel scales, which are residual, rounded as they are stored).
+    model's in all its bits (with learned channel scales and values rounded as they are stored).
 
     Raises:
         PemnError: naming the first tensor that differs.
     """
-    plain = merge_(_with_stored_scales(copy.deepcopy(model), content))
+    _check_values(model, content)
+    plain = merge_(_as_stored(copy.deepcopy(model), content))
     wanted = {name.replace("_orig_mod.", ""): value for name, value in plain.state_dict().items()}
     found = rebuild_state(content)
     for name in sorted(wanted.keys() ^ found.keys()):
@@ -40,7 +43,7 @@ def check_equal(model: nn.Module, content: Content) -> None:
         if not _same_bits(found[tensor.name], wanted[tensor.name].cpu()):
             raise PemnError(f"the export would not load back: {tensor.name} differs from the trained weight")
     modules = dict(plain.named_modules())
-    scales = {name: weight.scale for name, weight, _ in masked_weights(model)}
+    scales = {name: weight.scale for name, weight, _ in masked_weights(model) if weight.scale is not None}
     in_int8 = {entry.name for entry in content.residual if entry.kind == "int8"}
     scale_dtypes = {entry.name: entry.dtype for entry in content.residual if entry.kind == "scale"}
     for entry in content.residual:
@@ -53,11 +56,27 @@ def check_equal(model: nn.Module, content: Content) -> None:
             raise PemnError(f"the export would not load back: {entry.name} differs from the model's rounded values")
 
 
+def _check_values(model: nn.Module, content: Content) -> None:
+    """Compare learned values with the file's."""
+    for _, weight, _ in masked_weights(model):
+        if weight.vector is None:
+            continue
+        stored = content.prototypes[weight.fill.prototype]
+        wanted = learned_prototype(weight.fill.prototype, weight.vector, stored.source)
+        if stored.values is None or wanted.values is None or stored.values.tobytes() != wanted.values.tobytes():
+            raise PemnError(
+                f"the export would not load back: prototype {weight.fill.prototype} differs from its values"
+            )
+
+
 @torch.no_grad()
-def _with_stored_scales(model: nn.Module, content: Content) -> nn.Module:
+def _as_stored(model: nn.Module, content: Content) -> nn.Module:
     stored = {entry.name: float_values(entry) for entry in content.residual if entry.kind == "scale"}
     for name, weight, _ in masked_weights(model):
-        if name in stored:
+        values = content.prototypes[weight.fill.prototype].values
+        if weight.vector is not None and values is not None:
+            weight.vector.copy_(torch.from_numpy(values.astype(np.float32)))
+        if name in stored and weight.scale is not None:
             weight.scale.copy_(torch.from_numpy(stored[name]).reshape(weight.scale.shape))
     return model
 
@@ -66,7 +85,7 @@ def _expected(
     entry: ResidualTensor,
     modules: dict[str, nn.Module],
     state: dict[str, torch.Tensor],
-    scales: dict[str, torch.Tensor],
+    scales: Mapping[str, torch.Tensor],
 ) -> ResidualTensor:
     module = modules.get(entry.name)
     if entry.kind == "bn" and isinstance(module, _BatchNorm):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import torch
 
-__all__ = ["broadcast_scale", "select"]
+__all__ = ["SIGN_BIT", "broadcast_scale", "keep_beyond", "select", "with_sign_of"]
 
-_SIGN_BIT = -(1 << 31)
+SIGN_BIT = -(1 << 31)
+"""The sign of a float32 among the bits of an int32."""
 
 
 def broadcast_scale(scale: torch.Tensor, dims: int) -> torch.Tensor:
@@ -21,16 +22,25 @@ def select(code: torch.Tensor, value: torch.Tensor, alphabet: str) -> torch.Tens
     bits of the values: a product with the code would turn zeros into negative zeros, and `torch.where` on the CPU
     branches at every weight, which random codes make ten times slower.
     """
-    bits = value.view(torch.int32)
+    bits, mask = value.view(torch.int32), code.to(torch.int32)
     if alphabet == "keep":
-        bits = bits & _all_ones(code)
+        mask = mask.neg_().bitwise_and_(bits)
     elif alphabet == "sign":
-        bits = bits ^ (_all_ones(~code) & _SIGN_BIT)
+        mask = mask.sub_(1).bitwise_and_(SIGN_BIT).bitwise_xor_(bits)
     else:
-        bits = (bits ^ (_all_ones(code < 0) & _SIGN_BIT)) & _all_ones(code != 0)
-    return bits.view(torch.float32)
+        signed = (mask & SIGN_BIT).bitwise_xor_(bits)
+        mask = mask.bitwise_and_(1).neg_().bitwise_and_(signed)
+    return mask.view(torch.float32)
 
 
-def _all_ones(condition: torch.Tensor) -> torch.Tensor:
-    """Return int32 with every bit set where the condition holds, and none elsewhere."""
-    return -condition.to(torch.int32)
+def keep_beyond(margin: float, score: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """Return the value where abs(score) > margin >= 0, +0.0 elsewhere: the backward of hardshrink, in one pass."""
+    if torch.compiler.is_compiling():  # which fuses passes by itself, and cannot trace that one for all shapes
+        return torch.where(score.abs() > margin, value, 0.0)
+    weight: torch.Tensor = torch.ops.aten.hardshrink_backward(value, score, margin)
+    return weight
+
+
+def with_sign_of(score: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """Return the value, negated where the sign bit of the score is set."""
+    return (score.view(torch.int32) & SIGN_BIT).bitwise_xor_(value.view(torch.int32)).view(torch.float32)

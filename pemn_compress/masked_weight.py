@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import nn
 
 from pemn_compress.config import MaskConfig
-from pemn_compress.generator import expand, seeded_values
-from pemn_compress.learners import LEARNERS, Learner
-from pemn_compress.line import broadcast_scale, select
+from pemn_compress.generator import seeded_values
+from pemn_compress.learners import Learner
+from pemn_compress.straight_through import StraightThrough, scaled_value
 from pemn_compress.strategies import Plan, TensorInfo
 from pemn_formats.errors import PemnError
-from pemn_formats.fills import PERMUTATION_STREAM, SCORE_STREAM
+from pemn_formats.fills import SCORE_STREAM
 
 __all__ = ["MaskedWeight", "initial_scores", "score_bound"]
 
@@ -24,10 +23,15 @@ def score_bound(fan_in: int) -> float:
     return 1.0 / math.sqrt(fan_in)
 
 
-def initial_scores(tensor: TensorInfo, index: int, seed: int, device: torch.device | str = "cpu") -> torch.Tensor:
-    """Return the initial scores of the masked tensor number `index`, float32 in its shape, the same everywhere."""
+def initial_scores(
+    tensor: TensorInfo, index: int, seed: int, bound: float, device: torch.device | str = "cpu"
+) -> torch.Tensor:
+    """Return the initial scores of the masked tensor number `index`, float32 in its shape, the same everywhere.
+
+    They are uniform in (-bound, bound).
+    """
     unit = seeded_values("uniform", seed, SCORE_STREAM + index, tensor.numel, device)
-    return unit.mul_(score_bound(tensor.fan_in)).reshape(tensor.shape)
+    return unit.mul_(bound).reshape(tensor.shape)
 
 
 class MaskedWeight(nn.Module):
@@ -37,12 +41,15 @@ class MaskedWeight(nn.Module):
 
     tensor, name, index: what is masked, its full name, and its number in the model.
     plan, config: those of the whole model. fill: prototype, span and scale of this tensor.
-    base: buffer of unit values, float32 in the tensor's shape, not saved: the configuration gives it again.
-    scale: float32 of shape (), or a learned parameter of shape (channels,) along dimension 0.
+    value: buffer of scale * base, float32 in the tensor's shape, not saved: the configuration gives it again. Where the
+        scale is learned it holds the base alone; None where the values are learned.
+    vector: the learned values, float32 of shape (length,), one parameter for all tensors of a prototype; else None.
+    scale: a learned parameter, float32 of shape (channels,) along dimension 0; else None.
     """
 
-    base: torch.Tensor
-    scale: torch.Tensor
+    value: torch.Tensor
+    vector: nn.Parameter | None
+    scale: nn.Parameter | None
 
     def __init__(
         self,
@@ -50,35 +57,37 @@ class MaskedWeight(nn.Module):
         index: int,
         plan: Plan,
         config: MaskConfig,
-        *,
-        device: torch.device | str = "cpu",
+        source: torch.Tensor | nn.Parameter,
+        learner: Learner,
     ) -> None:
         super().__init__()
         self.tensor, self.index, self.plan, self.config = tensor, index, plan, config
         self.name = tensor.name
         self.fill = plan.fills[index]
         self.alphabet = config.alphabet
-        self.learner: Learner = LEARNERS[config.learner](config.alphabet, config.density, score_bound(tensor.fan_in))
-        length = plan.prototypes[self.fill.prototype].length
-        needed = length if self.fill.span else min(length, tensor.numel)
-        prototype = seeded_values(config.distribution, config.seed, self.fill.prototype, needed, device)
-        stream = PERMUTATION_STREAM + self.fill.prototype
-        base = expand(prototype, self.fill.span, config.seed, stream, tensor.numel)
-        self.register_buffer("base", base.reshape(tensor.shape), persistent=False)
+        self.learner = learner
+        self.vector = source if isinstance(source, nn.Parameter) else None
+        self.register_buffer("value", source if self.vector is None else None, persistent=False)
+        self.scale, self._constant = None, None
         if config.scale == "channel":
-            scale = torch.full((tensor.shape[0],), float(self.fill.scale), dtype=torch.float32, device=device)
+            scale = torch.full((tensor.shape[0],), float(self.fill.scale), dtype=torch.float32, device=source.device)
             self.scale = nn.Parameter(scale)
-        else:
-            scale = torch.tensor(float(self.fill.scale), dtype=torch.float32, device=device)
-            self.register_buffer("scale", scale, persistent=False)
+        if self.vector is not None:
+            self._constant = float(self.fill.scale)
 
     def forward(self, score: torch.Tensor) -> torch.Tensor:
-        """Return the weight of float32 scores, in their shape; bit for bit what a saved file gives back."""
+        """Return the weight of float32 scores, in their shape; bit for bit what a saved file gives back.
+
+        While a `joint` learner is on its way to its density, that holds in evaluation mode.
+        """
         self._check_dtype(score)
-        scale = broadcast_scale(self.scale, self.base.dim())
-        code = self.learner.code(score.detach())
-        weight: torch.Tensor = _StraightThrough.apply(score, scale, self.base, code, self.learner)
+        weight: torch.Tensor = StraightThrough.apply(score, self.scale, self._source, self._constant, self.learner)
         return weight
+
+    @torch.no_grad()
+    def unmasked(self) -> torch.Tensor:
+        """Return scale * base, the weights before the mask, float32 in the tensor's shape; not to be changed."""
+        return scaled_value(self.tensor.shape, self.scale, self._source, self._constant)
 
     @torch.no_grad()
     def code(self, score: torch.Tensor) -> torch.Tensor:
@@ -103,45 +112,14 @@ class MaskedWeight(nn.Module):
         config = self.config
         return f"{config.strategy}, {config.distribution}, {config.alphabet}, {config.learner}, scale={config.scale}"
 
+    @property
+    def _source(self) -> torch.Tensor:
+        return self.value if self.vector is None else self.vector
+
     def _check_dtype(self, score: torch.Tensor) -> None:
-        if score.dtype != torch.float32 or self.base.dtype != torch.float32:
+        found = self._source.dtype
+        if score.dtype != torch.float32 or found != torch.float32:
             raise PemnError(
-                f"{self.name}: scores and values must stay float32, found {score.dtype} and {self.base.dtype}; "
+                f"{self.name}: scores and values must stay float32, found {score.dtype} and {found}; "
                 "use autocast for narrower arithmetic, or merge_ the model before converting it"
             )
-
-
-class _StraightThrough(torch.autograd.Function):
-    """The line forward; backward as if every code were its score (Bengio et al. 2013).
-
-    The gradient of the score is that of the weight times the value, times the learner's direction where it has one:
-    for `sign` too, whose codes differ by 2, the factor 1 is taken. Saved are tensors that exist anyway, and the codes
-    when the scale learns.
-    """
-
-    @staticmethod
-    def forward(
-        score: torch.Tensor, scale: torch.Tensor, base: torch.Tensor, code: torch.Tensor, learner: Learner
-    ) -> torch.Tensor:
-        return select(code, scale * base, learner.alphabet)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
-        score, scale, base, code, learner = inputs
-        ctx.learner = learner
-        ctx.save_for_backward(score, scale, base, code if scale.requires_grad else None)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        grad = grads[0]
-        score, scale, base, code = ctx.saved_tensors
-        to_score = to_scale = None
-        if ctx.needs_input_grad[0]:
-            to_score = (scale * base).mul_(grad)
-            direction = ctx.learner.direction(score)
-            if direction is not None:
-                to_score.mul_(direction)
-        if code is not None:
-            effect = grad * select(code, base, ctx.learner.alphabet)
-            to_scale = effect.sum_to_size(scale.shape)
-        return to_score, to_scale, None, None, None

@@ -9,10 +9,13 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
+from pemn_compress.bases import value_sources
 from pemn_compress.config import MaskConfig
 from pemn_compress.layers import choose_layers
+from pemn_compress.learners import LEARNERS
+from pemn_compress.learners.group import Group
 from pemn_compress.maskable import Target, find_targets, is_maskable, unwrap
-from pemn_compress.masked_weight import MaskedWeight, initial_scores
+from pemn_compress.masked_weight import MaskedWeight, initial_scores, score_bound
 from pemn_compress.strategies import plan
 
 __all__ = ["is_maskable", "mask_", "mask_parameters", "masked_weights", "merge_"]
@@ -45,22 +48,31 @@ def mask_(
     tensors = [target.tensor for target in targets]
     planned = plan(tensors, config)
     prepared: list[tuple[Target, MaskedWeight, torch.Tensor]] = []
-    for index, target in enumerate(targets):
-        device = target.parameter.device
-        weight = MaskedWeight(target.tensor, index, planned, config, device=device)
-        prepared.append((target, weight, initial_scores(target.tensor, index, config.seed, device)))
+    devices = [target.parameter.device for target in targets]
+    sources = value_sources(tensors, planned, config, devices)
+    kind, group = LEARNERS[config.learner], Group()
+    largest = max(tensors, key=lambda tensor: tensor.numel)
+    for index, (target, source) in enumerate(zip(targets, sources, strict=True)):
+        bound = score_bound((largest if kind.joint else target.tensor).fan_in)
+        place = {"group": group, "index": index} if kind.joint else {}
+        learner = kind(config.alphabet, config.density, bound, **place)
+        weight = MaskedWeight(target.tensor, index, planned, config, source, learner)
+        prepared.append((target, weight, initial_scores(target.tensor, index, config.seed, bound, devices[index])))
     for target, weight, scores in prepared:
         with torch.no_grad():
             target.parameter.copy_(scores)
         parametrize.register_parametrization(target.module, target.attribute, weight)
+        group.members.append(target.module.parametrizations[target.attribute])  # type: ignore[index,arg-type]
+    if kind.joint:
+        group.attach(unwrap(model))
     return model
 
 
 def merge_(model: nn.Module) -> nn.Module:
     """Replace every masked weight of `model` by its dense value, in place, and return it.
 
-    What is left are plain modules with plain parameters; scores and learned scales are gone. A model without masks
-    stays as it is. Raises `PemnError` for scores that are NaN or not float32, with the model untouched.
+    What is left are plain modules with plain parameters; scores, learned scales and learned values are gone. A model
+    without masks stays as it is. Raises `PemnError` for scores that are NaN or not float32, with the model untouched.
 
     >>> import torch, pemn_compress as pemn
     >>> type(pemn.merge_(pemn.mask_(torch.nn.Linear(8, 4)))).__name__
@@ -70,13 +82,18 @@ def merge_(model: nn.Module) -> nn.Module:
     for _, module, attribute in found:
         weight, score = _parts(module, attribute)
         weight.code(score)
+    joint = _joint_weights(found)
     merged: dict[int, tuple[nn.Module, list[str]]] = {}
-    for _, module, attribute in found:
+    for name, module, attribute in found:
         _own_class(module)
         parametrize.remove_parametrizations(module, attribute, leave_parametrized=True)
+        if name in joint:
+            with torch.no_grad():
+                getattr(module, attribute).copy_(joint.pop(name))
         merged.setdefault(id(module), (module, []))[1].append(attribute)
     for module, attributes in merged.values():
         _put_first(module, attributes)
+    Group.detach_all(unwrap(model))
     return model
 
 
@@ -89,16 +106,33 @@ def masked_weights(model: nn.Module) -> list[tuple[str, MaskedWeight, nn.Paramet
 
 
 def mask_parameters(model: nn.Module) -> Iterator[nn.Parameter]:
-    """Yield the scores of every masked weight, each followed by its learned scale if it has one.
+    """Yield the scores of every masked weight, each followed by its learned scale and values if it has them.
+
+    Values that several tensors share come once, with the first of them.
 
     >>> import torch, pemn_compress as pemn
     >>> model = pemn.mask_(torch.nn.Linear(8, 4), pemn.MaskConfig(scale="channel"))
     >>> [tuple(parameter.shape) for parameter in pemn.mask_parameters(model)]
     [(4, 8), (4,)]
     """
+    seen: set[int] = set()
     for _, weight, score in masked_weights(model):
-        yield score
-        yield from weight.parameters()
+        for parameter in (score, *weight.parameters()):
+            if id(parameter) not in seen:
+                seen.add(id(parameter))
+                yield parameter
+
+
+@torch.no_grad()
+def _joint_weights(found: list[tuple[str, nn.Module, str]]) -> dict[str, torch.Tensor]:
+    """Return the weights where scores decide together, at their final density, before the first of them is gone."""
+    joint = {}
+    for name, module, attribute in found:
+        weight, score = _parts(module, attribute)
+        if weight.learner.joint:
+            module.parametrizations[attribute].eval()  # type: ignore[index,union-attr]
+            joint[name] = weight(score)
+    return joint
 
 
 def _masked(model: nn.Module) -> Iterator[tuple[str, nn.Module, str]]:

@@ -116,7 +116,7 @@ def _foldable(model: nn.Module) -> Iterator[tuple[str, _BatchNorm]]:
 
 
 def plain_state(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
-    """Yield the state dict of the unmasked model: masked weights under their plain names, learned scales left out."""
+    """Yield the state dict of the unmasked model: masked weights under plain names, what masks learn left out."""
     for name, value in model.state_dict(keep_vars=True).items():
         name = name.replace("_orig_mod.", "")
         module, parametrized, rest = name.rpartition(".parametrizations.")
@@ -127,5 +127,5 @@ def plain_state(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
         elif rest.endswith(".original"):
             attribute = rest.removesuffix(".original")
             yield (f"{module}.{attribute}" if module else attribute), value
-        elif not rest.endswith(".0.scale"):
+        elif not rest.endswith((".0.scale", ".0.vector")):
             raise PemnError(f"{name} belongs to a parametrization that is not a mask; remove it before saving")

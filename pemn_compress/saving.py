@@ -25,7 +25,7 @@ from pemn_formats.ledger import Ledger
 from pemn_formats.values import unit_values
 from pemn_formats.writer import write
 
-__all__ = ["save_model", "to_content"]
+__all__ = ["learned_prototype", "save_model", "to_content"]
 
 
 def save_model(
@@ -93,6 +93,8 @@ def to_content(
     store = config.store if store is None else store
     if store not in STORES:
         raise PemnError(f"unknown store {store!r}; known: {', '.join(STORES)}")
+    if config.learn_values and store == "seed":
+        raise PemnError("the values were learned, so no seed gives them; save them with store='vector'")
     masked = tuple(_masked_tensor(name, weight, score) for name, weight, score in found)
     names = {id(score): name for name, _, score in found}
     if int8_layers is None:
@@ -108,12 +110,12 @@ def to_content(
     scales = tuple(
         residual_tensor(name, weight.scale, scale_dtype, "scale")
         for name, weight, _ in found
-        if config.scale == "channel"
+        if weight.scale is not None
     )
     architecture = architecture_of(plain)
     return Content(
         seed=config.seed,
-        prototypes=_prototypes(found[0][1], store),
+        prototypes=_prototypes([weight for _, weight, _ in found], store, scale_dtype),
         masked=masked,
         residual=residual.entries + scales,
         architecture=None if architecture is None else architecture.to_dict(),
@@ -141,14 +143,23 @@ def _masked_tensor(name: str, weight: MaskedWeight, score: nn.Parameter) -> Mask
     )
 
 
-def _prototypes(weight: MaskedWeight, store: str) -> tuple[Prototype, ...]:
-    config = weight.config
+def _prototypes(weights: Sequence[MaskedWeight], store: str, dtype: str) -> tuple[Prototype, ...]:
+    plan, config = weights[0].plan, weights[0].config
+    if config.learn_values:
+        learned = {weight.fill.prototype: weight.vector for weight in weights if weight.vector is not None}
+        return tuple(learned_prototype(index, learned[index], dtype) for index in range(len(plan.prototypes)))
     if store == "seed":
-        return tuple(Prototype(each.length, config.distribution) for each in weight.plan.prototypes)
+        return tuple(Prototype(each.length, config.distribution) for each in plan.prototypes)
     return tuple(
         Prototype(each.length, "float32", unit_values(config.distribution, config.seed, index, 0, each.length))
-        for index, each in enumerate(weight.plan.prototypes)
+        for index, each in enumerate(plan.prototypes)
     )
+
+
+def learned_prototype(index: int, vector: torch.Tensor, dtype: str) -> Prototype:
+    """Return the learned values of a prototype as a file stores them: in float32, or else rounded to float16."""
+    source = "float32" if dtype == "float32" else "float16"
+    return Prototype(len(vector), source, residual_tensor(f"prototype {index}", vector, source).values)
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:

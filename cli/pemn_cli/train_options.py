@@ -84,7 +84,9 @@ _OPTIONS = [
     _option(_MASK, "--distribution", type=click.Choice(["signed", "uniform", "normal"]), help="Of the values."),
     _option(_MASK, "--scale", type=click.Choice(["none", "tensor", "channel"]), help="What values are scaled by."),
     _option(_MASK, "--alphabet", type=click.Choice(["keep", "sign", "ternary"]), help="What a mask chooses between."),
-    _option(_MASK, "--learner", type=click.Choice(["threshold", "topk"]), help="How scores become a mask."),
+    _option(
+        _MASK, "--learner", type=click.Choice(["threshold", "topk", "topk-global"]), help="How scores become a mask."
+    ),
     _option(_MASK, "--density", type=float, metavar="D", help="Fraction kept, between 0 and 1."),
     _option(
         _MASK,
@@ -94,6 +96,7 @@ _OPTIONS = [
         help="Layers left dense and exported in 8 bits: first, last or module paths, with commas.",
     ),
     _option(_MASK, "--store", type=click.Choice(["seed", "vector"]), help="What an export carries of the values."),
+    _option(_MASK, "--learn-values", is_flag=True, help="Train the shared values too; an export carries the vector."),
     _option(
         _RECIPE,
         "--preset",
@@ -105,6 +108,13 @@ _OPTIONS = [
     _option(_RECIPE, "--lr", type=float, metavar="RATE", help="Peak learning rate of AdamW."),
     _option(_RECIPE, "--weight-decay", type=float, metavar="D", help="Of AdamW."),
     _option(_RECIPE, "--schedule", type=click.Choice(["piecewise", "cosine"]), help="Of the learning rate."),
+    _option(
+        _RECIPE,
+        "--density-ramp",
+        type=float,
+        metavar="PART",
+        help="topk-global: part of the run to go from half of the weights to --density.",
+    ),
     _option(_RECIPE, "--grad-clip", type=float, metavar="NORM", help="Largest norm of the gradient."),
     _option(_RECIPE, "--label-smoothing", type=float, metavar="P", help="Probability spread over all classes."),
     _option(

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import torch
 
+from pemn_compress.line import select
 from pemn_formats.errors import PemnError
 
 __all__ = ["Learner"]
@@ -18,13 +19,16 @@ class Learner(ABC):
     """Turns the scores of one tensor into codes.
 
     `alphabet` and `density` come from the configuration; `bound` is the half-width of the tensor's initial scores,
-    which are uniform in (-bound, bound). A learner holds no state: equal scores give equal codes on every device.
+    which are uniform in (-bound, bound). A learner holds no state: equal scores give equal codes on every device. Where
+    it is `joint`, the scores of all tensors of a model decide together: all begin within one bound, and `mask_` gives
+    each learner its `index` in a `group`.
 
     To add one, write a subclass in a file of its own and name it in `pemn_compress/learners/__init__.py`.
     """
 
     name: ClassVar[str]
     alphabets: ClassVar[tuple[str, ...]] = ("keep", "sign", "ternary")
+    joint: ClassVar[bool] = False
 
     alphabet: str
     density: float
@@ -41,8 +45,15 @@ class Learner(ABC):
         """Return the codes of float32 scores, in their shape and on their device, without a gradient.
 
         bool for `keep` and `sign` (True is code 1), int8 in -1, 0, 1 for `ternary`. Must be traceable by torch.compile:
-        no branch on the data.
+        no branch on the data while it compiles.
         """
+
+    def select(self, score: torch.Tensor, value: torch.Tensor, *, again: bool = False) -> torch.Tensor:
+        """Return the weights of float32 values: `line.select` of the codes, or the same bits sooner.
+
+        `again` says that the forward pass has asked for these scores, and none has changed since.
+        """
+        return select(self.code(score), value, self.alphabet)
 
     def direction(self, score: torch.Tensor) -> torch.Tensor | None:
         """Return d code / d score as the straight-through estimator takes it; None where it is 1 everywhere."""

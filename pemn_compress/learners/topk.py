@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 from pemn_compress.learners.base import Learner
+from pemn_compress.learners.selection import above_cut, find_cut, find_margin, kept_count
+from pemn_compress.line import SIGN_BIT, keep_beyond, with_sign_of
 from pemn_formats.errors import PemnError
 
 __all__ = ["TopK"]
@@ -21,10 +24,15 @@ class TopK(Learner):
 
     def code(self, score: torch.Tensor) -> torch.Tensor:
         """Select the top of the magnitudes."""
-        top = _top(score.abs(), max(1, int(self.density * score.numel() + 0.5)))
-        if self.alphabet != "ternary":
-            return top
-        return (top & (score > 0)).to(torch.int8) - (top & (score < 0)).to(torch.int8)
+        magnitude = score.abs()
+        return self._codes(score, above_cut(magnitude, *find_cut([magnitude], kept_count(self.density, score.numel()))))
+
+    def select(self, score: torch.Tensor, value: torch.Tensor, *, again: bool = False) -> torch.Tensor:
+        """On the CPU find what the kept magnitudes exceed and compare with that, unless equals straddle the cut."""
+        margin = None
+        if score.device.type == "cpu" and not torch.compiler.is_compiling():
+            margin = find_margin([score.abs()], kept_count(self.density, score.numel()))
+        return super().select(score, value) if margin is None else self._beyond(margin, score, value)
 
     def direction(self, score: torch.Tensor) -> torch.Tensor | None:
         """The gradient reaches the magnitude, hence the score by its sign; a ternary code moves with the score."""
@@ -32,14 +40,23 @@ class TopK(Learner):
 
     def probability(self, score: torch.Tensor, temperature: float) -> torch.Tensor:
         """Refuse: the density does not depend on the scores."""
-        raise PemnError("learner topk keeps a fixed density, so no rate can be learned; use learner 'threshold'")
+        raise PemnError(
+            f"learner {self.name} keeps a fixed density, so no rate can be learned; use learner 'threshold'"
+        )
 
+    def _codes(self, score: torch.Tensor, top: torch.Tensor) -> torch.Tensor:
+        """Return the codes where the top is known."""
+        if self.alphabet != "ternary":
+            return top
+        return (top & (score > 0)).to(torch.int8) - (top & (score < 0)).to(torch.int8)
 
-def _top(magnitude: torch.Tensor, count: int) -> torch.Tensor:
-    """Return bool in the same shape: True at the `count` largest, the lower flat index first among equals."""
-    flat = magnitude.reshape(-1)
-    least = torch.topk(flat, count, sorted=False).values.amin()
-    above, equal = flat > least, flat == least
-    places = count - above.sum(dtype=torch.int32)
-    first = equal & (equal.cumsum(0, dtype=torch.int32) <= places)
-    return (above | first).reshape(magnitude.shape)
+    def _beyond(self, margin: float, score: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        """Return the weights where the kept magnitudes are those that exceed a margin."""
+        if self.alphabet == "keep":
+            return keep_beyond(margin, score, value)
+        if self.alphabet == "ternary":
+            return keep_beyond(margin, score, with_sign_of(score, value))
+        # Bits of magnitudes are ordered as the magnitudes are: their difference has the sign of the comparison.
+        bits = score.view(torch.int32).bitwise_and(~SIGN_BIT)
+        flip = bits.sub_(int(np.float32(margin).view(np.int32)) + 1).bitwise_and_(SIGN_BIT)
+        return flip.bitwise_xor_(value.view(torch.int32)).view(torch.float32)

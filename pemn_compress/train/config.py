@@ -37,6 +37,7 @@ class TrainConfig:
         teacher_temperature: softens the answers of teacher and model alike.
         mixup: mix images and labels, by a share from Beta(mixup, mixup); 0 is off.
         cutmix: paste a box of another image, of an area from Beta(cutmix, cutmix); 0 is off.
+        density_ramp: part of the run over which learner `topk-global` goes from half of the weights to its density.
         amp: autocast; `auto` is float16 with loss scaling on CUDA and off elsewhere.
         shift: move each image by up to this many pixels (edges reflected).
         flip: mirror each image with probability one half.
@@ -75,6 +76,7 @@ class TrainConfig:
     teacher_temperature: float = 2.0
     mixup: float = 0.0
     cutmix: float = 0.0
+    density_ramp: float = 0.0
     amp: str = "auto"
     shift: int = 0
     flip: bool = False
@@ -106,6 +108,7 @@ class TrainConfig:
         checks.number(self, "teacher_temperature", 0.0, above=True)
         checks.number(self, "mixup", 0.0)
         checks.number(self, "cutmix", 0.0)
+        checks.number(self, "density_ramp", 0.0, 1.0)
         checks.choice(self, "schedule", SCHEDULES)
         checks.choice(self, "amp", AMP)
         checks.choice(self, "select_on", SELECT_ON)

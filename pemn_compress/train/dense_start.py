@@ -52,10 +52,11 @@ def _sign(weight: MaskedWeight, score: Tensor, dense: Tensor) -> None:
     size = float(dense.double().square().mean().sqrt())
     if size == 0:
         return
-    score.copy_(dense * weight.base.sign() * (weight.learner.bound / math.sqrt(3) / size))
-    if weight.scale.dim():
-        rows, base = dense.abs().flatten(1), weight.base.abs().flatten(1)
-        best = (rows * base).sum(1) / base.square().sum(1)
+    value = weight.unmasked()
+    score.copy_(dense * value.sign() * (weight.learner.bound / math.sqrt(3) / size))
+    if weight.scale is not None:
+        rows, value = dense.abs().flatten(1), value.abs().flatten(1)
+        best = weight.scale * (rows * value).sum(1) / value.square().sum(1)
         weight.scale.copy_(torch.where(best > 0, best, weight.scale))
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pemn_compress.data import Splits
+from pemn_compress.density import ramp_density
 from pemn_compress.train.averaging import Average
 from pemn_compress.train.batches import TrainBatches
 from pemn_compress.train.best import is_better, remember
@@ -218,8 +219,11 @@ class _Training:
         return loss, output
 
     def _prepare(self, step: int) -> float:
-        """Set the learning rate, which is returned, and the price of bits of a step counted over the whole run."""
-        self.objective.rate = self.rate_control.price(self.model, step, self.batches.steps * self.config.epochs)
+        """Set the learning rate, which is returned, the price of bits and the density of a step of the whole run."""
+        steps = self.batches.steps * self.config.epochs
+        self.objective.rate = self.rate_control.price(self.model, step, steps)
+        if self.config.density_ramp:
+            ramp_density(self.model, (step + 1) / steps, self.config.density_ramp)
         rate = learning_rate(self.config.schedule, self.config.lr, step, self.batches.steps, self.config.epochs)
         for group in self.optimizer.param_groups:
             group["lr"] = rate

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 from collections.abc import Mapping
 from typing import Any
 
+from pemn_compress.config import MaskConfig
 from pemn_compress.train.run_config import RunConfig
 from pemn_formats.errors import PemnError
 
@@ -69,7 +71,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 _MIRRORED = ("cifar10", "cifar100", "fashion-mnist", "tiny-imagenet", "folder")
 # The reference crops Tiny-ImageNet with a padding of 8 and mirrors it, and does nothing else to it.
 _PAPER_TINY = {"shift": 8, "randaugment_n": 0, "jitter": 0.0, "erasing": 0.0}
-_OF_MASKS = ("ratio", "values", "mode", "strategy", "distribution", "scale", "alphabet", "learner", "density", "store")
+_OF_MASKS = tuple(field.name for field in dataclasses.fields(MaskConfig) if field.name != "seed")
 
 
 def resolve(preset: str | None, explicit: Mapping[str, Any]) -> RunConfig:

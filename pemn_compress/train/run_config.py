@@ -56,6 +56,9 @@ class RunConfig:
             place = getattr(self, name)
             if place is not None and (not isinstance(place, str) or not place):
                 raise PemnError(f"{name} must be the path of a run or a file, found {place!r}")
+        learner = self.mask.learner if self.mask else None
+        if self.train.density_ramp and learner != "topk-global":
+            raise PemnError(f"density_ramp belongs to learner 'topk-global', found learner {learner!r}")
 
     def to_dict(self) -> dict[str, Any]:
         """The options as nested JSON values."""

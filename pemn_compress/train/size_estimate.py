@@ -61,8 +61,8 @@ def estimate_bytes(model: nn.Module, masks: Sequence[MaskCount]) -> int:
     if not masks:
         return sum(value.numel() * value.element_size() for value in model.state_dict().values())
     bits = sum(math.ceil(mask_bits(mask) / 8) for mask in masks)
-    scores = {id(score) for _, _, score in masked_weights(model)}
-    residual, entries = _residual(model, scores)
+    elsewhere = {id(part) for _, weight, score in masked_weights(model) for part in (score, weight.vector)}
+    residual, entries = _residual(model, elsewhere)
     header = _HEADER + _PER_TENSOR * (len(masks) + entries)
     return round(header + bits + residual + _vector_bytes(model))
 
@@ -75,8 +75,8 @@ def _entropy(part: int, whole: int) -> float:
     return -whole * (p * math.log2(p) + (1 - p) * math.log2(1 - p))
 
 
-def _residual(model: nn.Module, scores: set[int]) -> tuple[float, int]:
-    """Bytes of what is stored densely, and in how many entries."""
+def _residual(model: nn.Module, elsewhere: set[int]) -> tuple[float, int]:
+    """Bytes of what is stored densely, and in how many entries; what is counted `elsewhere` is left out."""
     in_int8 = dense_weights(model, masked_weights(model)[0][1].config.int8_layers)
     sizes: list[float] = []
     for module in model.modules():
@@ -86,7 +86,7 @@ def _residual(model: nn.Module, scores: set[int]) -> tuple[float, int]:
         for value in module.parameters(recurse=False):
             if id(value) in in_int8:
                 sizes.append(_INT8_VALUE * value.numel() + _RESIDUAL_VALUE * len(value))
-            elif id(value) not in scores:
+            elif id(value) not in elsewhere:
                 sizes.append(_RESIDUAL_VALUE * value.numel())
         saved = module.state_dict(keep_vars=True)
         sizes += [
@@ -101,5 +101,7 @@ def _vector_bytes(model: nn.Module) -> float:
     for _, weight, _ in masked_weights(model):
         if weight.config.store == "vector":
             length = weight.plan.prototypes[weight.fill.prototype].length
-            used[weight.fill.prototype] = length * _VECTOR_VALUE[weight.config.distribution]
+            learned = weight.config.learn_values
+            each = _RESIDUAL_VALUE if learned else _VECTOR_VALUE[weight.config.distribution]
+            used[weight.fill.prototype] = length * each
     return sum(used.values())

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from pemn_compress.config import MaskConfig
 from pemn_compress.learners import LEARNERS, Learner
+from pemn_compress.learners.selection import find_margin
+from pemn_compress.line import select
 from pemn_formats.errors import PemnError
 
 gpu = pytest.param(
@@ -52,6 +54,50 @@ def test_ternary_masks_start_at_the_density_asked_for(density: float) -> None:
     code = learner("threshold", "ternary", density, 0.1).code(scores)
     assert code.count_nonzero() / 10_000 == pytest.approx(density, abs=2e-3)
     assert code.sum() == 0
+
+
+def hard_scores(kind: str, count: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(count)
+    scores = torch.randn(count, generator=generator)
+    if kind == "equal":
+        scores = (scores * 4).round() / 4
+    elif kind == "sorted":
+        scores = scores.sort().values
+    elif kind == "periodic":  # what every sample with a stride misses
+        scores[:: count // 2048 or 1] = 0.5
+    elif kind == "tiny":
+        scores = scores * 1e-44
+    return scores
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 100, 20_000])
+@pytest.mark.parametrize("kind", ["random", "equal", "sorted", "periodic", "tiny"])
+@pytest.mark.parametrize("alphabet", ["keep", "sign", "ternary"])
+@pytest.mark.parametrize("name", list(LEARNERS))
+def test_weights_are_the_line_of_the_codes_to_the_bit(name: str, alphabet: str, kind: str, count: int) -> None:
+    scores = hard_scores(kind, count)
+    value = torch.randn(count, generator=torch.Generator().manual_seed(1))
+    value[:: max(1, count // 5)] = torch.tensor([0.0, -0.0]).repeat(count)[: len(value[:: max(1, count // 5)])]
+    for density in (0.5,) if name == "threshold" else (0.001, 0.3, 0.5, 0.99, 0.99999):
+        one = learner(name, alphabet, density)
+        expected = select(one.code(scores), value, alphabet)
+        assert torch.equal(one.select(scores, value).view(torch.int32), expected.view(torch.int32)), density
+
+
+@pytest.mark.parametrize("kind", ["random", "equal", "sorted", "periodic", "tiny"])
+def test_the_margin_parts_exactly_as_many_as_a_sort_says(kind: str) -> None:
+    magnitude = hard_scores(kind, 30_001).abs()
+    order = magnitude.sort(descending=True).values
+    found = 0
+    for count in (1, 2, 100, 9_000, 15_000, 29_999, 30_000, 30_001):
+        margin = find_margin([magnitude[:7_000], magnitude[7_000:]], count)
+        cut = count < len(order) and bool(order[count - 1] > order[count])
+        assert (margin is not None) == cut
+        if margin is not None:
+            found += 1
+            assert int((magnitude > margin).sum()) == count
+            assert margin >= 0
+    assert found or kind in ("equal", "tiny")
 
 
 @devices
@@ -103,7 +149,7 @@ def test_topk_counts_in_flat_order_whatever_the_memory_layout(device: str) -> No
 @pytest.mark.parametrize("name", list(LEARNERS))
 def test_codes_are_the_same_on_cuda(name: str, alphabet: str) -> None:
     scores = torch.randint(-50, 50, (300, 77), generator=torch.Generator().manual_seed(0)) / 64
-    one = learner(name, alphabet, 0.4 if name == "topk" else 0.5)
+    one = learner(name, alphabet, 0.5 if name == "threshold" else 0.4)
     assert torch.equal(one.code(scores), one.code(scores.cuda()).cpu())
 
 

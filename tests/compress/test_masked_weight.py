@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from pemn_compress.bases import value_sources
 from pemn_compress.config import MaskConfig
-from pemn_compress.masked_weight import MaskedWeight, initial_scores
+from pemn_compress.learners import LEARNERS
+from pemn_compress.masked_weight import MaskedWeight, initial_scores, score_bound
 from pemn_compress.strategies import TensorInfo, plan
 from pemn_formats.errors import PemnError
 from pemn_formats.fills import PERMUTATION_STREAM, SCORE_STREAM, fill_index
@@ -19,8 +21,16 @@ TENSORS = [TensorInfo("a.weight", (4, 3, 2, 2), 12), TensorInfo("b.weight", (5, 
 
 def make(index: int = 0, **options: object) -> tuple[MaskedWeight, torch.Tensor]:
     config = MaskConfig(**options)  # type: ignore[arg-type]
-    weight = MaskedWeight(TENSORS[index], index, plan(TENSORS, config), config)
-    return weight, initial_scores(TENSORS[index], index, config.seed).requires_grad_()
+    planned, tensor = plan(TENSORS, config), TENSORS[index]
+    source = value_sources(TENSORS, planned, config, ["cpu"] * len(TENSORS))[index]
+    bound = score_bound(tensor.fan_in)
+    learner = LEARNERS[config.learner](config.alphabet, config.density, bound)
+    weight = MaskedWeight(tensor, index, planned, config, source, learner)
+    return weight, initial_scores(tensor, index, config.seed, bound).requires_grad_()
+
+
+def value_of(weight: MaskedWeight) -> torch.Tensor:
+    return weight.value if weight.scale is None else weight.value * weight.scale.detach().reshape(-1, 1, 1, 1)
 
 
 def bits(tensor: torch.Tensor) -> list[int]:
@@ -28,18 +38,18 @@ def bits(tensor: torch.Tensor) -> list[int]:
 
 
 def test_initial_scores_are_kaimings_uniform_from_our_own_generator() -> None:
-    scores = initial_scores(TENSORS[1], 1, 7)
+    scores = initial_scores(TENSORS[1], 1, 7, 1 / math.sqrt(8))
     expected = unit_values("uniform", 7, SCORE_STREAM + 1, 0, 40) * np.float32(1 / math.sqrt(8))
     assert scores.numpy().tobytes() == expected.reshape(5, 8).tobytes()
 
 
 @pytest.mark.parametrize("distribution", ["signed", "uniform", "normal"])
-def test_the_base_is_the_prototype_through_the_fill(distribution: str) -> None:
+def test_the_value_is_the_prototype_through_the_fill_times_the_scale(distribution: str) -> None:
     weight, _ = make(1, strategy="rp", values=7, mode="rand", seed=3, distribution=distribution)
     prototype = unit_values(distribution, 3, 0, 0, 7)
     expected = prototype[fill_index(7, 48, 3, PERMUTATION_STREAM, 0, 40)].reshape(5, 8)
-    assert weight.base.numpy().tobytes() == expected.tobytes()
-    assert float(weight.scale) == np.float32(math.sqrt(2 / 8) / UNIT_STD[distribution])
+    expected *= np.float32(math.sqrt(2 / 8) / UNIT_STD[distribution])
+    assert value_of(weight).numpy().tobytes() == expected.tobytes()
 
 
 @pytest.mark.parametrize("scale", ["none", "tensor", "channel"])
@@ -47,7 +57,7 @@ def test_the_base_is_the_prototype_through_the_fill(distribution: str) -> None:
 def test_the_weight_is_the_line(alphabet: str, scale: str) -> None:
     weight, scores = make(alphabet=alphabet, scale=scale, distribution="normal", seed=2)
     found = weight(scores).detach()
-    value = weight.base * weight.scale.detach().reshape(-1, 1, 1, 1)
+    value = value_of(weight)
     code = weight.code(scores)
     assert code.dtype == torch.int8
     assert set(code.unique().tolist()) == ({-1, 0, 1} if alphabet == "ternary" else {0, 1})
@@ -70,7 +80,7 @@ def test_the_gradient_goes_straight_through(alphabet: str, learner: str) -> None
     weight, scores = make(alphabet=alphabet, learner=learner, scale="channel", distribution="uniform")
     upstream = torch.linspace(-1, 1, scores.numel()).reshape(scores.shape)
     (weight(scores) * upstream).sum().backward()
-    value = weight.base * weight.scale.detach().reshape(-1, 1, 1, 1)
+    value = value_of(weight)
     through_magnitude = learner == "topk" and alphabet != "ternary"
     expected = upstream * value * (scores.detach().sign() if through_magnitude else 1)
     torch.testing.assert_close(scores.grad, expected, rtol=0, atol=0)
@@ -82,6 +92,7 @@ def test_a_learned_scale_gets_the_true_gradient(alphabet: str) -> None:
     upstream = torch.linspace(-1, 1, scores.numel()).reshape(scores.shape)
     (weight(scores) * upstream).sum().backward()
     step = 2.0**-6
+    assert weight.scale is not None
     with torch.no_grad():
         for channel in range(4):
             low, high = weight.scale.clone(), weight.scale.clone()
@@ -103,7 +114,7 @@ def test_backward_keeps_nothing_beyond_what_exists_anyway(alphabet: str, learner
     kept: list[int] = []
     with torch.autograd.graph.saved_tensors_hooks(lambda t: (kept.append(t.data_ptr()), t)[1], lambda t: t):
         weight(scores)
-    assert set(kept) == {scores.data_ptr(), weight.base.data_ptr(), weight.scale.data_ptr()}
+    assert set(kept) == {scores.data_ptr(), weight.value.data_ptr()}
 
 
 def test_only_a_learned_scale_is_saved() -> None:

@@ -64,6 +64,31 @@ def test_an_interrupted_run_ends_where_an_uninterrupted_one_does(
     assert dataclasses.replace(found, seconds=0) == dataclasses.replace(expected, seconds=0)
 
 
+@pytest.mark.parametrize("scale", ["tensor", "channel"])
+def test_a_ramp_of_density_and_learned_values_are_resumed(tiny: RunConfig, tmp_path: Path, scale: str) -> None:
+    mask = MaskConfig(strategy="rp", values=9, learn_values=True, learner="topk-global", density=0.1, scale=scale)
+    options = dataclasses.replace(tiny, mask=mask, train=dataclasses.replace(tiny.train, density_ramp=0.8))
+    whole = start(options, runs=tmp_path, name="whole")
+    expected = whole.train()
+    cut = start(options, runs=tmp_path, name="cut")
+    with pytest.raises(KeyboardInterrupt):
+        cut.train(Recorder(stop_in=3))
+    found = resume(RunFolder.open(tmp_path / "cut")).train()
+    assert_same(whole.run, cut.run)
+    assert dataclasses.replace(found, seconds=0) == dataclasses.replace(expected, seconds=0)
+    assert [round(record["density"], 3) for record in whole.run.metrics()] == [0.1, 0.1, 0.1]
+    vector = masked_weights(whole.run.build_model())[0][1].vector
+    assert vector is not None
+    assert len(vector.unique()) == 9
+
+
+def test_a_ramp_is_for_the_global_learner(tiny: RunConfig) -> None:
+    train = dataclasses.replace(tiny.train, density_ramp=0.5)
+    for mask, learner in ((None, "None"), (MaskConfig(learner="topk"), "'topk'")):
+        with pytest.raises(PemnError, match=f"density_ramp belongs to learner 'topk-global', found learner {learner}"):
+            dataclasses.replace(tiny, mask=mask, train=train)
+
+
 def test_dropout_is_the_same_after_resuming(digits: Splits, tmp_path: Path, tiny: RunConfig) -> None:
     def net() -> nn.Module:
         torch.manual_seed(0)

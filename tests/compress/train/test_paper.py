@@ -56,7 +56,7 @@ class PlainMixer(nn.Module):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         found = masked_weights(model)
-        self.values = [(weight.base * weight.scale).clone() for _, weight, _ in found]
+        self.values = [weight.unmasked().clone() for _, weight, _ in found]
         self.scores = nn.ParameterList(nn.Parameter(score.detach().clone()) for _, _, score in found)
         self.norms = nn.ModuleList(nn.BatchNorm2d(SMALL["dim"]) for _ in range(1 + 2 * SMALL["depth"]))
 
@@ -112,7 +112,7 @@ def test_values_and_first_scores_have_the_references_distributions() -> None:
     config, model = paper({"dim": 128, "depth": 1}, strategy="full")
     assert config.mask is not None
     for name, weight, score in masked_weights(model):
-        values = (weight.base * weight.scale).flatten().double()
+        values = weight.unmasked().flatten().double()
         fan_in = math.prod(weight.tensor.shape[1:])
         count = len(values)
         spread = 5 / math.sqrt(2 * count)
@@ -127,7 +127,7 @@ def test_values_and_first_scores_have_the_references_distributions() -> None:
 
 def test_one_layer_shares_the_first_convolution_of_each_shape() -> None:
     _, model = paper(strategy="one-layer")
-    found = {name: weight.base * weight.scale for name, weight, _ in masked_weights(model)}
+    found = {name: weight.unmasked() for name, weight, _ in masked_weights(model)}
     assert torch.equal(found["blocks.0.dw.weight"], found["blocks.1.dw.weight"])
     assert torch.equal(found["blocks.0.pw.weight"], found["blocks.1.pw.weight"])
     assert not torch.equal(found["patch.weight"].flatten()[:200], found["head.weight"].flatten())
@@ -136,7 +136,7 @@ def test_one_layer_shares_the_first_convolution_of_each_shape() -> None:
 @pytest.mark.parametrize("options", [{"strategy": "mp"}, {"ratio": 0.1}, {"ratio": 0.1, "mode": "rand"}])
 def test_padding_copies_the_largest_layers_values_unscaled(options: dict[str, object]) -> None:
     _, model = paper(**options)
-    values = {name: (weight.base * weight.scale).flatten() for name, weight, _ in masked_weights(model)}
+    values = {name: weight.unmasked().flatten() for name, weight, _ in masked_weights(model)}
     largest = max(values.values(), key=len)
     assert len(largest) == 25 * SMALL["dim"]  # 5 x 5 kernels beat 20 x 20 pointwise weights
     for name, mine in values.items():

@@ -1,0 +1,48 @@
+"""Top-k over a whole model: one density for all tensors together, so that each finds its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+
+from pemn_compress.learners.group import Group
+from pemn_compress.learners.selection import above_cut
+from pemn_compress.learners.topk import TopK
+from pemn_compress.line import select
+
+__all__ = ["GlobalTopK"]
+
+
+@dataclass(frozen=True)
+class GlobalTopK(TopK):
+    """The floor(density * N + 1/2) scores of largest magnitude among all N of the model (Sreenivasan et al. 2022).
+
+    Alphabets and gradient as for `topk`; of equal magnitudes the earlier tensor wins, then the lower flat C-order
+    index. The codes follow from the scores of all tensors. While the model trains, the density may be another one on
+    the way there (`Group.density`); codes that are saved, counted or evaluated are always those of the final one.
+    """
+
+    name = "topk-global"
+    joint: ClassVar[bool] = True
+
+    group: Group = field(default_factory=Group, compare=False, repr=False)
+    index: int = 0
+
+    def code(self, score: torch.Tensor) -> torch.Tensor:
+        """Select those of the model's top that are in this tensor."""
+        return self._codes(score, self._top(score, self.density, again=False))
+
+    def select(self, score: torch.Tensor, value: torch.Tensor, *, again: bool = False) -> torch.Tensor:
+        """As `topk`, with one margin for the whole model."""
+        density = self.group.density_of(self.index, self.density)
+        if not torch.compiler.is_compiling():
+            margin = self.group.margin(self.index, score, density, again=again)
+            if margin is not None:
+                return self._beyond(margin, score, value)
+        return select(self._codes(score, self._top(score, density, again=again)), value, self.alphabet)
+
+    def _top(self, score: torch.Tensor, density: float, *, again: bool) -> torch.Tensor:
+        least, places = self.group.cut(self.index, score, density, again=again)
+        return above_cut(score.abs(), least, places)

@@ -1,0 +1,104 @@
+"""The masked weights of a model whose scores compete for one density."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from pemn_compress.learners.selection import find_cut, find_margin, kept_count
+
+__all__ = ["Group"]
+
+Cut = tuple[torch.Tensor, torch.Tensor]
+
+
+class Group:
+    """Finds where to cut among the scores of all members.
+
+    members: the parametrizations (`parametrize.ParametrizationList`) in the order of the model; a tensor that no
+        member holds stands alone.
+    density: the one to train at, or None for each learner's own, the final one.
+
+    While the model's forward runs, what was found for one tensor serves the others; the backward pass uses it again.
+    Anywhere else it is found anew: that a tensor has changed cannot be told, since fused optimizers do not count it.
+    """
+
+    def __init__(self) -> None:
+        self.members: list[nn.Module] = []
+        self.density: float | None = None
+        self._forward = False
+        self._found: dict[str, tuple[list[torch.Tensor], Any, Any]] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy takes along: not what was found."""
+        return {**self.__dict__, "_forward": False, "_found": {}}
+
+    def attach(self, model: nn.Module) -> None:
+        """Let the calls of a model say when its forward begins and ends."""
+        model.register_forward_pre_hook(self._begin)
+        model.register_forward_hook(self._end, always_call=True)
+
+    @staticmethod
+    def detach_all(model: nn.Module) -> None:
+        """Take back what `attach` did to a model."""
+        for hooks in (model._forward_pre_hooks, model._forward_hooks):
+            for key in [key for key, hook in hooks.items() if isinstance(getattr(hook, "__self__", None), Group)]:
+                del hooks[key]
+                model._forward_hooks_always_called.pop(key, None)
+
+    def density_of(self, index: int, final: float) -> float:
+        """Return the density of a member's weights as they are now: the group's in training, else the final one."""
+        if self.density is None or index >= len(self.members) or not self.members[index].training:
+            return final
+        return self.density
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def margin(self, index: int, score: torch.Tensor, density: float, *, again: bool) -> float | None:
+        """Return what exactly the kept magnitudes exceed, or None where `cut` must say; see `find_margin`.
+
+        `again` says that no score has changed since the last forward.
+        """
+        scores = self._scores(index, score)
+        if any(each.device.type != "cpu" for each in scores):
+            return None
+        margin: float | None = self._once("margin", scores, density, find_margin, again)
+        return margin
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def cut(self, index: int, score: torch.Tensor, density: float, *, again: bool) -> Cut:
+        """Return the least magnitude kept, and how many of its equals this tensor may keep; see `find_cut`."""
+        scores = self._scores(index, score)
+        least, places = self._once("cut", scores, density, find_cut, again)
+        device = score.device
+        return least.to(device), places[min(index, len(scores) - 1)].to(device)
+
+    def _begin(self, *_: Any) -> None:
+        self._forward = True
+        self._found.clear()
+
+    def _end(self, *_: Any) -> None:
+        self._forward = False
+
+    def _scores(self, index: int, score: torch.Tensor) -> list[torch.Tensor]:
+        if index >= len(self.members):
+            return [score]
+        scores = [member.original.detach() for member in self.members]  # type: ignore[operator]
+        scores[index] = score
+        return scores
+
+    def _once(self, what: str, scores: list[torch.Tensor], density: float, find: Any, again: bool) -> Any:
+        """Return what `find` says of the magnitudes and the number kept, from memory where that is sure to hold.
+
+        The scores are kept beside the answer, so that no other tensor can come to lie where they lie.
+        """
+        state = (density, *(score.data_ptr() for score in scores))
+        known = self._found.get(what)
+        if known is None or known[1] != state or not (self._forward or again):
+            device = scores[0].device
+            count = kept_count(density, sum(score.numel() for score in scores))
+            known = scores, state, find([score.abs().to(device) for score in scores], count)
+            if self._forward:
+                self._found[what] = known
+        return known[2]

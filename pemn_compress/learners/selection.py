@@ -1,0 +1,78 @@
+"""Which scores are the largest: exactly, the same on every device, without sorting them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+__all__ = ["above_cut", "find_cut", "find_margin", "kept_count"]
+
+_SAMPLE = 2048
+_SPREAD = 90  # ranks beside the one looked for; a sample of 2048 misses it once in thousands of draws
+_SMALL = 8192
+
+Floats = npt.NDArray[np.float32]
+
+
+def kept_count(density: float, weights: int) -> int:
+    """Return how many of so many weights a density keeps: floor(density * weights + 1/2), at least one."""
+    return max(1, int(density * weights + 0.5))
+
+
+def find_cut(magnitudes: Sequence[torch.Tensor], count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return (least, places) of the `count` largest of all magnitudes, without a branch on data.
+
+    `least` is the smallest of them, `places` int64 of shape (tensors,): among equals the earlier tensor wins, then the
+    lower flat index, and so many of those equal to `least` each tensor may keep, or more than it has. Magnitudes are
+    not negative.
+    """
+    flat = [magnitude.reshape(-1) for magnitude in magnitudes]
+    everything = flat[0] if len(flat) == 1 else torch.cat(flat)
+    least = torch.topk(everything, count, sorted=False).values.amin()
+    equal = torch.stack([(part == least).sum() for part in flat])
+    left = count - (everything > least).sum()
+    return least, (left - equal.cumsum(0) + equal).clamp_(min=0)
+
+
+def above_cut(magnitude: torch.Tensor, least: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+    """Return bool in the same shape: True at what a tensor keeps under the cut that `find_cut` found."""
+    flat = magnitude.reshape(-1)
+    equal = flat == least
+    first = equal & (equal.cumsum(0, dtype=torch.int32) <= places)
+    return ((flat > least) | first).reshape(magnitude.shape)
+
+
+def find_margin(magnitudes: Sequence[torch.Tensor], count: int) -> float | None:
+    """Return a number, at least 0, that exactly the `count` largest of all magnitudes exceed.
+
+    None where there is none, because equals lie on both sides of the cut or zeros are kept. For tensors on the CPU. A
+    sample gives two bounds (Floyd and Rivest 1975), and only what lies between them is partitioned; the answer is exact
+    whatever the sample says.
+    """
+    flat: Floats = torch.cat([magnitude.reshape(-1) for magnitude in magnitudes]).numpy()
+    below = flat.size - count  # how many are not kept
+    if not below:
+        return None
+    least, before = _around(flat, below)
+    return float(np.nextafter(least, np.float32(0))) if least > before else None
+
+
+def _around(flat: Floats, rank: int) -> tuple[Any, Any]:
+    """Return the values of rank `rank` and `rank` - 1 in rising order, counted from 0."""
+    outside, part = 0, flat
+    if flat.size > _SMALL:
+        sample = np.sort(flat[:: flat.size // _SAMPLE])
+        middle = rank * sample.size // flat.size
+        low = sample[max(0, middle - _SPREAD)]
+        high = sample[min(sample.size - 1, middle + _SPREAD)]
+        outside = int(np.count_nonzero(flat < low))
+        part = flat[(flat >= low) & (flat <= high)]
+        if not outside < rank < outside + part.size:
+            outside, part = 0, flat
+    rank -= outside
+    part = np.partition(part, rank)
+    return part[rank], part[:rank].max()
