@@ -29,18 +29,17 @@ class StraightThrough(torch.autograd.Function):
 
     @staticmethod
     def forward(  # noqa: D102
+        ctx: Any,
         score: torch.Tensor,
         scale: torch.Tensor | None,
         source: torch.Tensor,
         constant: float | None,
         learner: Learner,
     ) -> torch.Tensor:
-        return learner.select(score, scaled_value(score.shape, scale, source, constant))
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:  # noqa: D102
-        score, scale, source, ctx.constant, ctx.learner = inputs
+        # The other style, with `setup_context`, takes three times as long to call.
+        ctx.constant, ctx.learner = constant, learner
         ctx.save_for_backward(score, scale, source)
+        return learner.select(score, scaled_value(score.shape, scale, source, constant))
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # noqa: D102

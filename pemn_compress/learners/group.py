@@ -29,7 +29,7 @@ class Group:
         self.members: list[nn.Module] = []
         self.density: float | None = None
         self._forward = False
-        self._found: dict[str, tuple[list[torch.Tensor], Any, Any]] = {}
+        self._found: dict[str, tuple[list[torch.Tensor], float, Any]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """What a copy takes along: not what was found."""
@@ -60,19 +60,14 @@ class Group:
 
         `again` says that no score has changed since the last forward.
         """
-        scores = self._scores(index, score)
-        if any(each.device.type != "cpu" for each in scores):
-            return None
-        margin: float | None = self._once("margin", scores, density, find_margin, again)
+        margin: float | None = self._find("margin", index, score, density, again)
         return margin
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def cut(self, index: int, score: torch.Tensor, density: float, *, again: bool) -> Cut:
         """Return the least magnitude kept, and how many of its equals this tensor may keep; see `find_cut`."""
-        scores = self._scores(index, score)
-        least, places = self._once("cut", scores, density, find_cut, again)
-        device = score.device
-        return least.to(device), places[min(index, len(scores) - 1)].to(device)
+        least, places = self._find("cut", index, score, density, again)
+        return least.to(score.device), places[min(index, len(places) - 1)].to(score.device)
 
     def _begin(self, *_: Any) -> None:
         self._forward = True
@@ -81,24 +76,31 @@ class Group:
     def _end(self, *_: Any) -> None:
         self._forward = False
 
-    def _scores(self, index: int, score: torch.Tensor) -> list[torch.Tensor]:
-        if index >= len(self.members):
-            return [score]
-        scores = [member.original.detach() for member in self.members]  # type: ignore[operator]
-        scores[index] = score
-        return scores
-
-    def _once(self, what: str, scores: list[torch.Tensor], density: float, find: Any, again: bool) -> Any:
-        """Return what `find` says of the magnitudes and the number kept, from memory where that is sure to hold.
+    def _find(self, what: str, index: int, score: torch.Tensor, density: float, again: bool) -> Any:
+        """Return what the search finds, from memory where that is sure to hold.
 
         The scores are kept beside the answer, so that no other tensor can come to lie where they lie.
         """
-        state = (density, *(score.data_ptr() for score in scores))
-        known = self._found.get(what)
-        if known is None or known[1] != state or not (self._forward or again):
-            device = scores[0].device
-            count = kept_count(density, sum(score.numel() for score in scores))
-            known = scores, state, find([score.abs().to(device) for score in scores], count)
-            if self._forward:
-                self._found[what] = known
-        return known[2]
+        if what in self._found and (self._forward or again):
+            scores, found_at, answer = self._found[what]
+            if found_at == density and scores[index].data_ptr() == score.data_ptr():
+                return answer
+        scores = self._scores(index, score)
+        device = scores[0].device
+        count = kept_count(density, sum(each.numel() for each in scores))
+        if what == "cut":
+            answer = find_cut([each.abs().to(device) for each in scores], count)
+        elif all(each.device.type == "cpu" for each in scores):
+            answer = find_margin(scores, count)
+        else:
+            answer = None
+        if self._forward:
+            self._found[what] = (scores, density, answer)
+        return answer
+
+    def _scores(self, index: int, score: torch.Tensor) -> list[torch.Tensor]:
+        if index >= len(self.members):
+            return [score.detach()]
+        scores = [member.original.detach() for member in self.members]  # type: ignore[operator]
+        scores[index] = score.detach()
+        return scores

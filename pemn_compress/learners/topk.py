@@ -31,7 +31,7 @@ class TopK(Learner):
         """On the CPU find what the kept magnitudes exceed and compare with that, unless equals straddle the cut."""
         margin = None
         if score.device.type == "cpu" and not torch.compiler.is_compiling():
-            margin = find_margin([score.abs()], kept_count(self.density, score.numel()))
+            margin = find_margin([score.detach()], kept_count(self.density, score.numel()))
         return super().select(score, value) if margin is None else self._beyond(margin, score, value)
 
     def direction(self, score: torch.Tensor) -> torch.Tensor | None:

@@ -86,11 +86,12 @@ def test_weights_are_the_line_of_the_codes_to_the_bit(name: str, alphabet: str, 
 
 @pytest.mark.parametrize("kind", ["random", "equal", "sorted", "periodic", "tiny"])
 def test_the_margin_parts_exactly_as_many_as_a_sort_says(kind: str) -> None:
-    magnitude = hard_scores(kind, 30_001).abs()
+    scores = hard_scores(kind, 30_001)
+    magnitude = scores.abs()
     order = magnitude.sort(descending=True).values
     found = 0
     for count in (1, 2, 100, 9_000, 15_000, 29_999, 30_000, 30_001):
-        margin = find_margin([magnitude[:7_000], magnitude[7_000:]], count)
+        margin = find_margin([scores[:7_000], scores[7_000:]], count)
         cut = count < len(order) and bool(order[count - 1] > order[count])
         assert (margin is not None) == cut
         if margin is not None:

@@ -1,0 +1,152 @@
+"""What does a mask cost in training: a step with masks over the same step of the dense net, for each learner?
+
+    python -m benchmarks.mask_cost [--device cuda] [--nets NET...] [--batches 8 64 256]
+
+A step is forward, backward and AdamW on random images of 32 x 32, on one CPU thread or a GPU. Every learner of ours
+and a plain transcription of the reference's layer, which sorts all scores, take turns with the dense net; a ratio is
+the median of the ratios within a turn. `masks alone` computes all weights and sends a gradient back to their scores.
+Masks of `topk` are first proven equal to those of the sort. Batches whose dense step takes more than --limit seconds
+are left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from benchmarks.record import RESULTS, write_results
+from benchmarks.table import render
+from benchmarks.training_cases import CASES, NETS, SORT, build_case, training_step, weight_of
+from pemn_compress import PemnError
+
+__all__ = ["main", "measure"]
+
+Step = Callable[[], None]
+
+
+def check_equal_masks(net: str) -> None:
+    """The sort must give the weights of `topk` at the start."""
+    ours, theirs = (weight_of(build_case(net, case)) for case in ("topk keep", SORT))
+    for (_, one), (_, other) in zip(ours, theirs, strict=True):
+        if not torch.equal(one(), other()):
+            raise PemnError(f"{net}: the sort gives another mask than topk")
+
+
+def masks_alone(model: nn.Module) -> Step:
+    """Return what computes all weights and sends a gradient of ones back to the scores."""
+    found = weight_of(model)
+    gradients = [torch.ones_like(score) for score, _ in found]
+
+    def step() -> None:
+        for hook in model._forward_pre_hooks.values():  # a forward begins: where scores decide together
+            hook(model, ())
+        for score, _ in found:
+            score.grad = None
+        torch.autograd.backward([weight() for _, weight in found], gradients)
+
+    return step
+
+
+def measure(net: str, batch: int, device: torch.device, repeats: int, limit: float) -> dict[str, Any] | None:
+    """Return the figures of one net and batch size, or None where the dense step takes too long."""
+    clock = _clock(device)
+    models = {case: build_case(net, case, device) for case in CASES}
+    steps = {case: training_step(model, batch, device) for case, model in models.items()}
+    steps["dense"]()
+    if _seconds(steps["dense"], clock) > limit:
+        return None
+    whole = _in_turn(steps, clock, repeats)
+    alone = _in_turn({case: masks_alone(model) for case, model in models.items() if case != "dense"}, clock, repeats)
+    return {
+        "net": net,
+        "batch": batch,
+        "masked_weights": sum(score.numel() for score, _ in weight_of(models["threshold keep"])),
+        "cases": {
+            case: {
+                "step_ms": _spread([1000 * each for each in whole[case]]),
+                "over_dense": _spread([one / dense for one, dense in zip(whole[case], whole["dense"], strict=True)]),
+                "masks_alone_ms": _spread([1000 * each for each in alone[case]]) if case in alone else None,
+            }
+            for case in CASES
+        },
+    }
+
+
+def _clock(device: torch.device) -> Callable[[], float]:
+    """Return a clock that waits for the device; on one CPU thread that of the process, which others disturb less."""
+    if device.type == "cuda":
+        return lambda: (torch.cuda.synchronize(device), time.perf_counter())[1]
+    return time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+
+
+def _in_turn(steps: Mapping[str, Step], clock: Callable[[], float], repeats: int) -> dict[str, list[float]]:
+    """Return the seconds of each step, which take turns, after two turns to warm up."""
+    times: dict[str, list[float]] = {case: [] for case in steps}
+    for turn in range(repeats + 2):
+        for case, step in steps.items():
+            seconds = _seconds(step, clock)
+            if turn >= 2:
+                times[case].append(seconds)
+    return times
+
+
+def _seconds(step: Step, clock: Callable[[], float]) -> float:
+    began = clock()
+    step()
+    return clock() - began
+
+
+def _spread(values: Sequence[float]) -> dict[str, float]:
+    low, median, high = statistics.quantiles(values, n=4) if len(values) > 1 else [values[0]] * 3
+    return {"median": round(median, 4), "lower_quartile": round(low, 4), "upper_quartile": round(high, 4)}
+
+
+def show(found: Sequence[Mapping[str, Any]]) -> str:
+    """The ratios as a table."""
+    header = ["net, batch", "dense ms", *(case for case in CASES if case != "dense")]
+    rows = [
+        [
+            f"{each['net']}, {each['batch']}",
+            f"{each['cases']['dense']['step_ms']['median']:.1f}",
+            *(f"{each['cases'][case]['over_dense']['median']:.3f}" for case in CASES if case != "dense"),
+        ]
+        for each in found
+    ]
+    return render(header, rows)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--nets", nargs="+", choices=list(NETS), default=list(NETS))
+    parser.add_argument("--batches", nargs="+", type=int, default=[8, 64, 256])
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--repeats", type=int, default=21)
+    parser.add_argument(
+        "--limit", type=float, default=2.0, help="seconds of a dense step beyond which a case is left out"
+    )
+    parser.add_argument("--out", type=Path, default=RESULTS / "mask_cost.json")
+    options = parser.parse_args(arguments)
+    device = torch.device(options.device)
+    torch.set_num_threads(1)
+    found: list[dict[str, Any]] = []
+    for net in options.nets:
+        check_equal_masks(net)
+        for batch in sorted(options.batches):
+            figures = measure(net, batch, device, options.repeats, options.limit)
+            if figures is None:
+                break
+            found.append(figures)
+            print(show(found[-1:]), flush=True)
+            write_results(options.out, {"device": device.type, "repeats": options.repeats, "measured": found})
+    print(show(found))
+
+
+if __name__ == "__main__":
+    main()

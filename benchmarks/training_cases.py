@@ -1,0 +1,108 @@
+"""Nets and ways to train them, to measure what training costs: dense, every learner, the reference's sort."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import nn
+from torch.nn.utils import parametrize
+
+from pemn_compress import MaskConfig, mask_
+from pemn_compress.masking import masked_weights
+from pemn_compress.models import build
+
+__all__ = ["CASES", "NETS", "SORT", "build_case", "training_step", "weight_of"]
+
+NETS: Mapping[str, Callable[[], nn.Module]] = {
+    "convmixer-48/4": lambda: build("convmixer", dim=48, depth=4, kernel=5, patch=4, classes=10),
+    "convmixer-256/8": lambda: build("convmixer", dim=256, depth=8, kernel=5, patch=2, classes=10),
+    "resnet-20": lambda: build("resnet", depth=20, classes=10),
+    "vit-128/6": lambda: build("vit", dim=128, depth=6, patch=4, classes=10, image=32),
+}
+SORT = "the reference's sort"
+CASES: Mapping[str, MaskConfig | None] = {
+    "dense": None,
+    "threshold keep": MaskConfig(),
+    "threshold sign": MaskConfig(alphabet="sign"),
+    "threshold ternary": MaskConfig(alphabet="ternary"),
+    "threshold keep, channel scale": MaskConfig(scale="channel"),
+    "threshold keep, 251 learned values": MaskConfig(strategy="rp", learn_values=True),
+    "topk keep": MaskConfig(learner="topk"),
+    "topk-global keep": MaskConfig(learner="topk-global"),
+    SORT: MaskConfig(learner="topk"),
+}
+"""How weights come about; None is a dense net."""
+
+
+class _Sorted(torch.autograd.Function):
+    """1 at the upper half of the magnitudes, by a full sort; the gradient passes straight through."""
+
+    @staticmethod
+    def forward(ctx: object, magnitude: torch.Tensor) -> torch.Tensor:
+        order = magnitude.flatten().argsort()
+        mask = torch.ones_like(magnitude).flatten()
+        mask[order[: order.numel() // 2]] = 0
+        return mask.reshape(magnitude.shape)
+
+    @staticmethod
+    def backward(ctx: object, *grads: torch.Tensor) -> torch.Tensor:
+        return grads[0]
+
+
+class _SortedWeight(nn.Module):
+    """A weight as the reference computes it: fixed values times the mask of its scores (Ramanujan et al. 2020)."""
+
+    def __init__(self, values: torch.Tensor) -> None:
+        super().__init__()
+        self.values = nn.Parameter(values.clone(), requires_grad=False)
+
+    def forward(self, score: torch.Tensor) -> torch.Tensor:
+        mask: torch.Tensor = _Sorted.apply(score.abs())
+        return self.values * mask
+
+
+def build_case(net: str, case: str, device: torch.device | str = "cpu") -> nn.Module:
+    """Return a net whose weights come about as a case says, ready to train; equal nets start with equal residuals."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        model = NETS[net]().to(device).train()
+    config = CASES[case]
+    if config is None:
+        return model
+    if case != SORT:
+        return mask_(model, config)
+    masked, plain = mask_(NETS[net](), config), dict(model.named_modules())
+    for name, weight, score in masked_weights(masked):
+        path, _, attribute = name.rpartition(".")
+        module = plain[path]
+        with torch.no_grad():
+            getattr(module, attribute).copy_(score)
+        parametrize.register_parametrization(module, attribute, _SortedWeight(weight.unmasked().to(device)))
+    return model
+
+
+def weight_of(model: nn.Module) -> list[tuple[torch.Tensor, Callable[[], torch.Tensor]]]:
+    """Return (scores, how to compute the weight) of every parametrized weight."""
+    return [
+        (chain.original, lambda module=module, name=name: getattr(module, name))  # type: ignore[misc]
+        for module in model.modules()
+        if parametrize.is_parametrized(module)
+        for name, chain in module.parametrizations.items()  # type: ignore[union-attr,operator]
+    ]
+
+
+def training_step(model: nn.Module, batch: int, device: torch.device | str) -> Callable[[], None]:
+    """Return a whole step of training as a function: forward, backward and AdamW on `batch` images of 32 x 32."""
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randn(batch, 3, 32, 32, generator=generator).to(device)
+    labels = (torch.arange(batch) % 10).to(device)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=1e-3, weight_decay=5e-3)
+
+    def step() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        nn.functional.cross_entropy(model(images), labels).backward()
+        optimizer.step()
+
+    return step

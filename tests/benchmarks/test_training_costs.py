@@ -1,0 +1,55 @@
+"""The benchmarks of what masks cost in training: time and memory."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks import mask_cost, training_cases, training_memory
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
+    nets = {"tiny": lambda: training_cases.build("convmixer", dim=24, depth=2, kernel=3, patch=8, classes=10)}
+    for module in (mask_cost, training_cases, training_memory):
+        monkeypatch.setattr(module, "NETS", nets)
+    return "tiny"
+
+
+def test_every_case_takes_turns_with_the_dense_net(
+    tiny: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mask_cost.main(["--nets", tiny, "--batches", "4", "2", "--repeats", "3", "--out", str(tmp_path / "a.json")])
+    found = json.loads((tmp_path / "a.json").read_text())["measured"]
+    assert [(each["net"], each["batch"]) for each in found] == [(tiny, 2), (tiny, 4)]
+    for each in found:
+        assert each["cases"].keys() == training_cases.CASES.keys()
+        assert each["cases"]["dense"]["over_dense"]["median"] == 1.0
+        assert each["cases"]["dense"]["masks_alone_ms"] is None
+        assert each["cases"]["topk keep"]["masks_alone_ms"]["median"] > 0
+    assert "threshold keep" in capsys.readouterr().out
+
+
+def test_batches_that_take_too_long_are_left_out(tiny: str) -> None:
+    assert mask_cost.measure(tiny, 2, torch.device("cpu"), 3, limit=0.0) is None
+
+
+def test_the_sort_is_compared_with_topk_before_it_is_timed(tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    mask_cost.check_equal_masks(tiny)
+    monkeypatch.setattr(training_cases._Sorted, "forward", staticmethod(lambda ctx, magnitude: magnitude))
+    with pytest.raises(mask_cost.PemnError, match="tiny: the sort gives another mask than topk"):
+        mask_cost.check_equal_masks(tiny)
+
+
+@pytest.mark.parametrize("case", [case for case in training_cases.CASES if case != training_cases.SORT])
+def test_training_takes_at_most_two_values_a_masked_weight_more(tiny: str, case: str) -> None:
+    model = training_cases.build_case(tiny, "threshold keep")
+    masked = sum(score.numel() for score, _ in training_cases.weight_of(model))
+    dense, found = (training_memory.peak_bytes(tiny, each, 2, torch.device("cpu")) for each in ("dense", case))
+    room = 4 * 64 * 24 * (case != "dense")  # a scale a channel, and what a vector takes
+    assert found <= dense + 2 * 4 * masked + room
+    assert (found > dense) == (case != "dense")
