@@ -44,7 +44,7 @@ def test_the_plain_net_steps_as_the_papers_preset_does() -> None:
     masked = masked_weights(ours)
     for layer, (name, weight, score) in zip(layers, masked, strict=True):
         assert layer.weight.shape == score.shape, name
-        layer.weight.copy_(weight.base * weight.scale)
+        layer.weight.copy_(weight.unmasked())
         layer.scores.data.copy_(score.detach())
     images = torch.randn(16, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(ours(images), plain(images))
