@@ -17,6 +17,7 @@ __all__ = ["PRECISION", "Decoder", "encode"]
 PRECISION = 12
 """Bits of a probability: that of a one is p / 2^12, p from 1 to 2^12 - 1."""
 
+_FEW = 32
 _LOW = np.uint32(1 << 16)
 _ONE = np.uint32(1 << PRECISION)
 _SLOT = np.uint32((1 << PRECISION) - 1)
@@ -60,12 +61,40 @@ class Decoder:
         self._lanes = lanes
         self._state = np.frombuffer(coded, "<u4", lanes).astype(np.uint32)
         self._words = np.frombuffer(coded, "<u2", offset=4 * lanes).astype(np.uint32)
+        self._few_words = self._words.tolist() if lanes <= _FEW else []
         self._at = 0
         if (self._state < _LOW).any():
             raise FormatError("a range coder starts from a state that no coder leaves")
 
     def block(self, chance: Chances) -> Bits:
         """Return the next bits, uint8, as many as there are probabilities of a one."""
+        return self._one_by_one(chance) if self._lanes <= _FEW else self._side_by_side(chance)
+
+    def _one_by_one(self, chance: Chances) -> Bits:
+        """For few lanes, the same: a step of numpy takes as long as some dozens of bits here."""
+        state, words, at = self._state.tolist(), self._few_words, self._at
+        ones = bytearray(chance.size)
+        lane = 0
+        for place, p in enumerate(chance.tolist()):
+            x = state[lane]
+            slot = x & 0xFFF
+            if slot < p:
+                ones[place] = 1
+                x = p * (x >> PRECISION) + slot
+            else:
+                x = (0x1000 - p) * (x >> PRECISION) + slot - p
+            if x < 1 << 16:
+                if at == len(words):
+                    raise FormatError("a range coder runs out of bytes")
+                x = x << 16 | words[at]
+                at += 1
+            state[lane] = x
+            lane = lane + 1 if lane + 1 < len(state) else 0
+        self._state[:] = state
+        self._at = at
+        return np.frombuffer(ones, np.uint8)
+
+    def _side_by_side(self, chance: Chances) -> Bits:
         ones = np.empty(chance.size, dtype=np.bool_)
         other = _ONE - chance
         for at in range(0, chance.size, self._lanes):

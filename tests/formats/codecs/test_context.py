@@ -235,13 +235,21 @@ def test_any_bytes_decode_or_are_refused(data: bytes) -> None:
     assert Context().encode(out, lattice) == data
 
 
-@given(st.lists(st.tuples(st.integers(0, 1), st.integers(1, 4095)), max_size=300), st.sampled_from([4, 8]))
+@given(st.lists(st.tuples(st.integers(0, 1), st.integers(1, 4095)), max_size=300), st.sampled_from([4, 8, 32]))
 @settings(deadline=None)
-def test_the_range_coder_gives_any_bits_back(coded: list[tuple[int, int]], width: int) -> None:
+@pytest.mark.parametrize("few", [0, 64], ids=["side by side", "one by one"])
+def test_the_range_coder_gives_any_bits_back(few: int, coded: list[tuple[int, int]], width: int) -> None:
     bits = np.array([bit for bit, _ in coded], dtype=np.uint8)
     chance = np.array([p for _, p in coded], dtype=np.uint32)
     blocks = [(bits[at : at + 100], chance[at : at + 100]) for at in range(0, bits.size, 100)]
-    decoder = Decoder(encode(blocks, width), width)
-    for found, p in blocks:
-        assert np.array_equal(decoder.block(p), found)
-    decoder.finish()
+    stored = encode(blocks, width)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pemn_formats.codecs.rans._FEW", few)
+        decoder = Decoder(stored, width)
+        for found, p in blocks:
+            assert np.array_equal(decoder.block(p), found)
+        decoder.finish()
+        if len(stored) > 4 * width:
+            short = Decoder(stored[:-2], width)
+            with pytest.raises(FormatError, match="runs out of bytes"):
+                [short.block(p) for _, p in blocks]

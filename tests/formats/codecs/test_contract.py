@@ -8,6 +8,7 @@ from samples import random_bits
 
 from pemn_formats.bits import pack
 from pemn_formats.codecs import CODECS, MASK_CODECS, VALUE_CODECS, Codec, codec, encode_smallest
+from pemn_formats.codecs.context import Context
 from pemn_formats.errors import FormatError
 from pemn_formats.lattice import Flat, Lattice
 from pemn_formats.limits import CHUNK_BYTES
@@ -133,6 +134,17 @@ def test_the_smallest_is_chosen_and_of_equals_the_lowest_id(raw: bytes) -> None:
         assert (len(stored), chosen.id) == least or (len(stored) <= 1.02 * least[0] and CODECS[least[1]].uses_lattice)
         assert len(stored) <= len(raw)
         assert decode(chosen, stored, len(raw)) == raw
+
+
+@pytest.mark.parametrize(
+    ("bits", "saved", "taken"), [(1 << 18, 0.003, 0), (1 << 18, 0.005, 5), (1 << 20, 0.01, 0), (1 << 20, 0.02, 5)]
+)
+def test_a_slow_codec_must_save_more_of_a_large_chunk(
+    bits: int, saved: float, taken: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = pack(random_bits(bits, 0.5, 6)).tobytes()
+    monkeypatch.setattr(Context, "encode", lambda self, raw, lattice: raw[: round(len(raw) * (1 - saved))])
+    assert encode_smallest(raw, MASK_CODECS, (Flat(0, bits),))[0].id == taken
 
 
 @pytest.mark.parametrize("density", [0.003, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.9, 0.99])
