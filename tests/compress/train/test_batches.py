@@ -10,6 +10,7 @@ from pemn_compress.data import DataSpec, ImageSet, normalise
 from pemn_compress.train import batches
 from pemn_compress.train.batches import TrainBatches
 from pemn_compress.train.config import TrainConfig
+from pemn_compress.train.distributed import Ranks
 from pemn_formats.errors import PemnError
 
 CPU = torch.device("cpu")
@@ -84,6 +85,15 @@ def test_the_number_of_workers_changes_nothing(images: ImageSet, spec: DataSpec)
         for (left, left_labels), (right, right_labels) in zip(alone.epoch(epoch), helped.epoch(epoch), strict=True):
             assert left.equal(right)
             assert left_labels.equal(right_labels)
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_processes_change_images_as_one_process_does(images: ImageSet, spec: DataSpec, size: int) -> None:
+    alone = list(TrainBatches(images, spec, PER_IMAGE, CPU).epoch(1))
+    shared = [list(TrainBatches(images, spec, PER_IMAGE, CPU, Ranks(rank, size)).epoch(1)) for rank in range(size)]
+    for step, (pixels, labels) in enumerate(alone):
+        assert torch.cat([mine[step][0] for mine in shared]).equal(pixels)
+        assert torch.cat([mine[step][1] for mine in shared]).equal(labels)
 
 
 def test_shifts_are_the_same_with_images_kept_on_the_host(images: ImageSet, spec: DataSpec) -> None:

@@ -45,7 +45,7 @@ def test_a_run_learns_and_leaves_its_best_weights(tiny: RunConfig, tmp_path: Pat
     "recipe",
     [
         {"shift": 1, "flip": True},
-        {"randaugment_n": 1, "erasing": 0.5, "grad_clip": 1.0},
+        {"crop_scale": 0.6, "randaugment_n": 1, "jitter": 0.3, "erasing": 0.5, "grad_clip": 1.0},
         {"schedule": "piecewise", "label_smoothing": 0.1, "amp": "bfloat16"},
     ],
 )
