@@ -111,11 +111,12 @@ class MaskConfig:
     def vector_length(self, largest: int) -> int:
         """Return the length of the `rp` vector of a model whose largest masked tensor has `largest` weights.
 
-        A ratio r gives int(largest * r) + 1, in Python's double arithmetic.
+        A ratio r gives int(largest * r) + 1, in Python's double arithmetic; neither ratio nor values gives 251, or as
+        many as the tensor has.
         """
         if self.ratio is not None:
             return int(largest * self.ratio) + 1
-        return DEFAULT_VALUES if self.values is None else self.values
+        return min(DEFAULT_VALUES, largest) if self.values is None else self.values
 
     def to_dict(self) -> dict[str, Any]:
         """Return the options as JSON-ready data."""

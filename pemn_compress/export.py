@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import copy
 import os
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from pemn_compress.data import DataSpec, ImageSet, load_test
 from pemn_compress.equality import check_equal
@@ -25,6 +28,7 @@ from pemn_compress.masking import merge_
 from pemn_compress.saving import to_content
 from pemn_compress.train.evaluate import Evaluation, evaluate
 from pemn_compress.train.run import RunFolder
+from pemn_compress.within import content_within
 from pemn_formats.atomic import atomic_write, check_writable
 from pemn_formats.errors import PemnError
 from pemn_formats.ledger import Ledger
@@ -39,7 +43,8 @@ class ExportReport:
     """What was written and how it was checked.
 
     `logits` is how far the rebuilt file's logits lie from the trained model's. `before` and `after` are the two on the
-    test images; None, with the reason in `not_evaluated`, where they were not measured.
+    test images; None, with the reason in `not_evaluated`, where they were not measured. `budget` is the most bytes that
+    the file was allowed, None where there was no limit; `residual_dtypes` how many residual entries have each dtype.
     """
 
     path: Path
@@ -52,6 +57,8 @@ class ExportReport:
     before: Evaluation | None
     after: Evaluation | None
     not_evaluated: str | None
+    budget: int | None = None
+    residual_dtypes: Mapping[str, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON values."""
@@ -64,6 +71,8 @@ class ExportReport:
             "before": self.before and self.before.to_dict(),
             "after": self.after and self.after.to_dict(),
             "not_evaluated": self.not_evaluated,
+            "budget": self.budget,
+            "residual_dtypes": dict(self.residual_dtypes),
         }
 
 
@@ -71,10 +80,11 @@ def export_run(
     run: RunFolder,
     path: str | os.PathLike[str],
     *,
-    residual_dtype: str = "float16",
+    residual_dtype: str | None = None,
     lossless: bool = False,
     store: str | None = None,
     effort: str = "best",
+    budget: int | None = None,
     data_root: str | os.PathLike[str] | None = None,
     evaluate_on_test: bool = True,
     tolerance: float = DEFAULT_TOLERANCE,
@@ -91,10 +101,12 @@ def export_run(
     Args:
         run: a run with at least one finished epoch.
         path: where the file goes; it appears whole, checked, or not at all.
-        residual_dtype: what everything that is not masked is rounded to, `float16`, `float32` or `log8`.
+        residual_dtype: what everything that is not masked is rounded to, `float16`, `float32` or `log8`; None is what
+            the run says, and where that says nothing float16, or within a budget as precise as fits.
         lossless: keep the residual as it is, BatchNorm unfolded.
         store: `seed` or `vector`; None is what the run was trained with.
         effort: `best`, the fewest bytes, or `fast`, which takes less time to write and to read.
+        budget: the most bytes of the file; None is the run's own.
         data_root: where the data is; None is where the run found it.
         evaluate_on_test: measure accuracy if the images are there.
         tolerance: the largest change of a logit that is accepted, in standard deviations of the logits.
@@ -102,8 +114,8 @@ def export_run(
         force: replace `path` if it exists.
 
     Raises:
-        PemnError: the run is dense or unfinished, the file cannot be put there, it does not load back equal, or the
-            logits change too much. Nothing is written then.
+        PemnError: the run is dense or unfinished, the file cannot be put there, it is larger than the budget, it does
+            not load back equal, or the logits change too much. Nothing is written then.
     """
     target = check_writable(path, force=force)
     if run.options.mask is None:
@@ -112,8 +124,9 @@ def export_run(
             f" or use its weights from {run.path / 'best.pt'}"
         )
     model = run.build_model().eval()
-    content = to_content(model, input=run.input, residual_dtype=residual_dtype, lossless=lossless, store=store)
-    data = encode(content, threads=torch.get_num_threads(), effort=effort)
+    budget = run.options.budget if budget is None else budget
+    dtype = residual_dtype or (None if lossless else run.options.residual_dtype)
+    data = _encoded(model, budget, dtype, effort, input=run.input, lossless=lossless, store=store)
     with Reader.open(data) as reader:
         decoded, ledger, identity = reader.content(), reader.ledger(), reader.content_id()
     check_equal(model, decoded)
@@ -142,7 +155,25 @@ def export_run(
         before=before,
         after=after,
         not_evaluated=reason,
+        budget=budget,
+        residual_dtypes=dict(sorted(Counter(entry.dtype for entry in decoded.residual).items())),
     )
+
+
+def _encoded(
+    model: nn.Module, budget: int | None, dtype: str | None, effort: str, *, lossless: bool, **options: Any
+) -> bytes:
+    threads = torch.get_num_threads()
+    if budget is not None and not lossless:
+        return content_within(model, budget, residual_dtype=dtype, threads=threads, effort=effort, **options)[1]
+    content = to_content(model, residual_dtype=dtype or "float16", lossless=lossless, **options)
+    data = encode(content, threads=threads, effort=effort)
+    if budget is not None and len(data) > budget:
+        raise PemnError(
+            f"the file takes {len(data):,} B without loss, more than the budget of {budget:,} B; "
+            "leave lossless out, or raise the budget"
+        )
+    return data
 
 
 def _test_images(

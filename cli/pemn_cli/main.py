@@ -17,6 +17,7 @@ from pemn_cli.ranks import speaks
 __all__ = ["cli", "main"]
 
 COMMANDS = {
+    "plan": "pemn_cli.commands.plan",
     "train": "pemn_cli.commands.train",
     "plot": "pemn_cli.commands.plot",
     "export": "pemn_cli.commands.export",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import click
 
-__all__ = ["RECIPE", "SectionedCommand", "recipe_options"]
+from pemn_cli.byte_size import BYTES
+
+__all__ = ["RECIPE", "SectionedCommand", "net_options", "recipe_options"]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -35,7 +37,7 @@ class SectionedCommand(click.Command):
                 formatter.write_dl(records)
 
 
-def _option(section: str, *names: str, **kwargs: Any) -> click.Option:
+def _option(section: str, *names: str, **kwargs: Any) -> _Option:
     return _Option([*names], section=section, **kwargs)
 
 
@@ -71,6 +73,13 @@ _OPTIONS = [
         help="convmixer, resnet, vit, mlp, torchvision.NAME or package.module:factory.",
     ),
     _option(_MODEL, "--model-arg", "model_arg", multiple=True, metavar="KEY=VALUE", help="An argument of the model."),
+    _option(
+        _MODEL,
+        "--budget",
+        type=BYTES,
+        metavar="SIZE",
+        help="Bytes that the exported file may take, such as 64KB: chooses width and depth.",
+    ),
     _option(_MODEL, "--dim", type=int, metavar="N", help="Channels of a convmixer or vit."),
     _option(_MODEL, "--depth", type=int, metavar="N", help="Blocks or layers."),
     _option(_MODEL, "--kernel", type=int, metavar="N", help="Kernel side of a convmixer."),
@@ -94,6 +103,12 @@ _OPTIONS = [
         metavar="NAMES",
         callback=_names,
         help="Layers left dense and exported in 8 bits: first, last or module paths, with commas.",
+    ),
+    _option(
+        _MASK,
+        "--residual-dtype",
+        type=click.Choice(["float16", "float32", "log8"]),
+        help="Type of what is not masked in an export.  [default: float16; with --budget as precise as fits]",
     ),
     _option(_MASK, "--store", type=click.Choice(["seed", "vector"]), help="What an export carries of the values."),
     _option(_MASK, "--learn-values", is_flag=True, help="Train the shared values too; an export carries the vector."),
@@ -172,7 +187,18 @@ RECIPE = tuple(option.name or "" for option in _OPTIONS)
 
 def recipe_options(function: _Function) -> _Function:
     """Give a command every option of the recipe, in their order; values that the user left out are ignored."""
-    for option in reversed(_OPTIONS):
+    return _given(_OPTIONS, function)
+
+
+def net_options(function: _Function) -> _Function:
+    """Give a command the options that decide how large a file is, but for the data and the model's name."""
+    left_out = {"model", "regular", "budget"}
+    wanted = [each for each in _OPTIONS if each.section in (_MODEL, _MASK) and each.name not in left_out]
+    return _given(wanted, function)
+
+
+def _given(options: Sequence[click.Option], function: _Function) -> _Function:
+    for option in reversed(options):
         params: list[click.Parameter] = function.__dict__.setdefault("__click_params__", [])
         params.append(option)
     return function

@@ -17,9 +17,9 @@ from pemn_compress.data.split import holdout
 from pemn_compress.data.statistics import mean_and_std
 from pemn_formats.errors import PemnError
 
-__all__ = ["data_names", "load_data", "load_test"]
+__all__ = ["IMAGENET", "data_names", "load_data", "load_test"]
 
-_IMAGENET = (("0.485", "0.456", "0.406"), ("0.229", "0.224", "0.225"))
+IMAGENET = (("0.485", "0.456", "0.406"), ("0.229", "0.224", "0.225"))
 _FOLDER = "folder:"
 _MAX_SIDE = 4_096
 
@@ -97,7 +97,7 @@ def _open(name: str, root: str | Path | None, download: bool) -> Source:
         return open_download(name, where, download)
     if name == "tiny-imagenet":
         tiny = open_folder(find_tiny_imagenet(where))
-        return Source(tiny.class_names, tiny.train, tiny.test, _IMAGENET)
+        return Source(tiny.class_names, tiny.train, tiny.test, IMAGENET)
     if name.startswith(_FOLDER) and name != _FOLDER:
         return open_folder(Path(name[len(_FOLDER) :]).expanduser())
     match = difflib.get_close_matches(name, data_names(), n=1)

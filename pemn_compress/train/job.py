@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from pemn_compress.data import Splits, load_data
+from pemn_compress.plan.bytes_of_a_net import SMALLEST_DTYPE, bytes_of_a_net
+from pemn_compress.plan.choice import planned
+from pemn_compress.train.budget_control import BudgetControl
 from pemn_compress.train.building import build_model
 from pemn_compress.train.check_model import check_model
 from pemn_compress.train.device import resolve_device
@@ -17,7 +22,7 @@ from pemn_compress.train.distributed import from_first, on_all, ranks
 from pemn_compress.train.environment import changed_versions, git_state, versions
 from pemn_compress.train.loop import fit
 from pemn_compress.train.progress import Progress
-from pemn_compress.train.rate_control import check_rate
+from pemn_compress.train.rate_control import RateControl, check_rate
 from pemn_compress.train.reserve import release, reserve
 from pemn_compress.train.result import FitResult
 from pemn_compress.train.run import RUNS, RunFolder
@@ -55,6 +60,7 @@ class Job:
             resume=self.resumed,
             progress=progress,
             teacher=self.teacher,
+            rate_control=_rate_control(self.options, self.run.input),
         )
 
 
@@ -66,7 +72,7 @@ def start(
     In a process group the first process claims and writes; all of them load the data.
 
     Args:
-        options: everything that was asked for.
+        options: everything that was asked for; a budget chooses the rest of the model's arguments.
         runs: the folder of runs.
         name: the run's name; None derives one from the options.
         force: replace a run of that name.
@@ -82,6 +88,7 @@ def start(
     try:
         splits = on_all(lambda: _load(options))
         described = splits.spec.to_input()
+        options = planned(options, described)
         model = build_model(options, described)
         check_model(model, splits.spec, torch.device("cpu"))
         if options.train.rate:
@@ -122,6 +129,16 @@ def resume(run: RunFolder, options: RunConfig | None = None) -> Job:
     if not begun:
         sources.begin_(model)
     return Job(run, chosen, splits, model, True, changed, sources.teacher)
+
+
+def _rate_control(options: RunConfig, described: Mapping[str, Any]) -> RateControl | None:
+    """What sets the price of bits: for a run with a budget that its file might exceed, a control that steers."""
+    if options.mask is None:
+        return None
+    rate, dtype, budget = options.train.rate, options.residual_dtype, options.budget
+    if budget is None or bytes_of_a_net(options, described).least.file <= budget:
+        return RateControl(rate, residual_dtype=dtype or ("float16" if budget is None else SMALLEST_DTYPE))
+    return BudgetControl(budget, described, residual_dtype=dtype or SMALLEST_DTYPE, rate=rate)
 
 
 def _load(options: RunConfig) -> Splits:

@@ -109,8 +109,7 @@ class _Training:
         self.optimizer = build_optimizer(model, config)
         self.rate_control = rate_control or RateControl(config.rate)
         self.average = Average(self.model, config.ema)
-        priced = rate_control is not None or config.rate > 0
-        self.objective = Objective(model, config, splits.spec.classes, teacher=teacher, priced=priced)
+        self.objective = Objective(model, config, splits.spec.classes, teacher=teacher, control=self.rate_control)
         self.precision = Precision(config.amp, self.device)
         self.finished = 0
         self.seconds = 0.0
@@ -127,7 +126,7 @@ class _Training:
         trained = time.perf_counter() - began
         self.finished += 1
         with self.average.applied():
-            found = measure(self.model, self.splits, self.watched, self.device)
+            found = measure(self.model, self.splits, self.watched, self.device, self.rate_control.residual_dtype)
             admitted = self.rate_control.admits(self.model, found.size)
             best = is_better(found.held_out[self.config.select_on], self.best, self.config.select_on, admitted=admitted)
             if best:

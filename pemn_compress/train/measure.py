@@ -54,10 +54,12 @@ class Measured:
         }
 
 
-def measure(model: nn.Module, splits: Splits, watched: Sequence[str], device: torch.device) -> Measured:
+def measure(
+    model: nn.Module, splits: Splits, watched: Sequence[str], device: torch.device, residual_dtype: str = "float16"
+) -> Measured:
     """Evaluate a model on the `watched` splits, all processes together, count its masks and foresee its file."""
     held_out = {
         split: evaluate_together(model, getattr(splits, split), splits.spec, device=device) for split in watched
     }
     masks = count_masks(model)
-    return Measured(held_out, masks, estimate_bytes(model, masks))
+    return Measured(held_out, masks, estimate_bytes(model, masks, residual_dtype))

@@ -6,11 +6,10 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from pemn_compress.penalty import penalty
 from pemn_compress.train.config import TrainConfig
 from pemn_compress.train.distillation import Distillation
 from pemn_compress.train.mixing import Mixing
-from pemn_compress.train.rate_control import check_rate
+from pemn_compress.train.rate_control import RateControl, check_rate
 
 __all__ = ["Objective"]
 
@@ -26,7 +25,7 @@ class Objective:
         config: the recipe.
         classes: how many there are.
         teacher: a net to learn from, on the model's device; None learns from labels alone.
-        priced: whether bits may ever have a price.
+        control: says what has a price, and whether it ever has one; None is the constant price of `config`.
 
     Raises:
         PemnError: bits have a price, but the model has no masks or ones of fixed density.
@@ -39,10 +38,11 @@ class Objective:
         classes: int,
         *,
         teacher: nn.Module | None = None,
-        priced: bool = False,
+        control: RateControl | None = None,
     ) -> None:
         self._model, self._smoothing = model, config.label_smoothing
-        self._weights = check_rate(model) if priced else 0
+        self._control = control or RateControl(config.rate)
+        self._weights = check_rate(model) if self._control.priced else 0
         self._mixing = Mixing(config, classes)
         self._distillation = teacher and Distillation(teacher, config.teacher_weight, config.teacher_temperature)
         self.rate = 0.0
@@ -60,5 +60,5 @@ class Objective:
         if self._distillation is not None:
             loss = self._distillation(loss, output, images)
         if self.rate:
-            loss = loss + self.rate / self._weights * penalty(self._model)
+            loss = loss + self.rate / self._weights * self._control.bits(self._model)
         return loss, output

@@ -71,6 +71,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 _MIRRORED = ("cifar10", "cifar100", "fashion-mnist", "tiny-imagenet", "folder")
 # The reference crops Tiny-ImageNet with a padding of 8 and mirrors it, and does nothing else to it.
 _PAPER_TINY = {"shift": 8, "randaugment_n": 0, "jitter": 0.0, "erasing": 0.0}
+_SIZES = ("dim", "hidden", "width", "depth")
 _OF_MASKS = tuple(field.name for field in dataclasses.fields(MaskConfig) if field.name != "seed")
 
 
@@ -79,8 +80,9 @@ def resolve(preset: str | None, explicit: Mapping[str, Any]) -> RunConfig:
 
     Without a preset it is `digits` for that data (which is the data when none is named) and `default` for any other.
     Where an option of the user's makes others of the preset meaningless, those go: another model drops the preset's
-    arguments, another strategy its ratio, `regular` everything about masks. Outside `paper`, photographs are shifted
-    and mirrored; digits are not: they are not symmetric, and shifts cost 1 point of accuracy.
+    arguments, a budget its width and depth, another strategy its ratio, `regular` everything about masks. Outside
+    `paper`, photographs are shifted and mirrored; digits are not: they are not symmetric, and shifts cost 1 point of
+    accuracy.
 
     Raises:
         PemnError: an unknown preset, or options that are wrong or contradict each other.
@@ -106,6 +108,8 @@ def _drop_meaningless(options: dict[str, Any], explicit: Mapping[str, Any]) -> N
     gone: list[str] = []
     if explicit.get("model", options["model"]) != options["model"]:
         options["model_args"] = {}
+    if "budget" in explicit:
+        options["model_args"] = {key: value for key, value in options["model_args"].items() if key not in _SIZES}
     if explicit.get("strategy", options["strategy"]) != "rp":
         gone += ["ratio", "values", "mode"]
     if "values" in explicit or "ratio" in explicit:

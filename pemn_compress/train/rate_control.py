@@ -22,14 +22,24 @@ class RateControl:
 
     Args:
         rate: the price.
+        residual_dtype: what the run's file rounds everything to that is not masked, for estimates of its size.
     """
 
-    def __init__(self, rate: float = 0.0) -> None:
-        self.rate = rate
+    def __init__(self, rate: float = 0.0, *, residual_dtype: str = "float16") -> None:
+        self.rate, self.residual_dtype = rate, residual_dtype
+
+    @property
+    def priced(self) -> bool:
+        """Whether bits may ever have a price."""
+        return self.rate > 0 or type(self) is not RateControl
 
     def price(self, model: nn.Module, step: int, steps: int) -> float:
         """The price of step `step` of `steps`, both over the whole run, asked before the step; 0 costs no time."""
         return self.rate
+
+    def bits(self, model: nn.Module) -> torch.Tensor:
+        """What the price is for, to be differentiated: the bits of all masks, or something that falls with them."""
+        return penalty(model)
 
     def admits(self, model: nn.Module, size: int) -> bool:
         """Whether the epoch just finished may be the best one; `size` is the estimate of its file's bytes.

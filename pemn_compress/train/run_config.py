@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from pemn_compress.config import MaskConfig
+from pemn_compress.residual import RESIDUAL_DTYPES
 from pemn_compress.train.config import TrainConfig
 from pemn_formats.errors import PemnError
 
 __all__ = ["RunConfig"]
 
 _MASK = tuple(field.name for field in dataclasses.fields(MaskConfig))
-_LATER = {"teacher", "init_from"}  # options that older runs do not know
+_LATER = {"teacher", "init_from", "budget", "residual_dtype"}  # options that older runs do not know
 _TRAIN = tuple(field.name for field in dataclasses.fields(TrainConfig))
 
 
@@ -33,6 +34,9 @@ class RunConfig:
         train: the recipe.
         teacher: a run folder or a file, whose net the run learns from; None has no teacher.
         init_from: a run folder or a file of dense weights that the run starts from; None starts at random.
+        budget: bytes that the exported file may take; None sets no limit.
+        residual_dtype: what an export rounds everything to that is not masked; None is float16, or with a budget as
+            precise as fits.
     """
 
     data: str = "digits"
@@ -46,9 +50,13 @@ class RunConfig:
     train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
     teacher: str | None = None
     init_from: str | None = None
+    budget: int | None = None
+    residual_dtype: str | None = None
 
     def __post_init__(self) -> None:
-        for name, least in (("size", 1), ("limit_train", 2)):
+        if self.residual_dtype not in (None, *RESIDUAL_DTYPES):
+            raise PemnError(f"unknown residual_dtype {self.residual_dtype!r}; known: {', '.join(RESIDUAL_DTYPES)}")
+        for name, least in (("size", 1), ("limit_train", 2), ("budget", 1)):
             value = getattr(self, name)
             if value is not None and (type(value) is not int or value < least):
                 raise PemnError(f"{name} must be a whole number of at least {least}, found {value!r}")
@@ -66,7 +74,7 @@ class RunConfig:
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> RunConfig:
-        """The inverse of `to_dict`; raises `PemnError` when `fields` is anything else."""
+        """The inverse of `to_dict`, also of an older version's; raises `PemnError` when `fields` is anything else."""
         known = {field.name for field in dataclasses.fields(cls)}
         if not known - _LATER <= set(fields) <= known or not isinstance(fields["train"], Mapping):
             raise PemnError(f"these are no options of a run: found {', '.join(map(str, fields))}")

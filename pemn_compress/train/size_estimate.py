@@ -12,13 +12,16 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from pemn_compress.layers import dense_weights
 from pemn_compress.masking import masked_weights
+from pemn_formats.content import LOG8
 
 __all__ = ["MaskCount", "count_masks", "estimate_bytes", "mask_bits"]
 
 # Measured on files of nine nets: what the codecs leave of the header, of float16 values and of a vector's values.
 _HEADER = 520
 _PER_TENSOR = 2
-_RESIDUAL_VALUE = 1.9
+_RESIDUAL_VALUE = {"float16": 1.9, LOG8: 0.97, "float32": 3.7}
+_LOG8_VECTOR = 5
+_SCALE_VALUE = 1.9
 _INT8_VALUE = 0.95
 _VECTOR_VALUE = {"signed": 0.25, "normal": 1.75, "uniform": 3.75}
 
@@ -53,8 +56,8 @@ def mask_bits(count: MaskCount) -> float:
     return _entropy(count.nonzero, count.count) + _entropy(count.negative, count.nonzero)
 
 
-def estimate_bytes(model: nn.Module, masks: Sequence[MaskCount]) -> int:
-    """Bytes of the `.pemn` file, to a few per cent: masks at their Shannon bound, residual in float16, header.
+def estimate_bytes(model: nn.Module, masks: Sequence[MaskCount], residual_dtype: str = "float16") -> int:
+    """Bytes of the `.pemn` file, to a few per cent: masks at their Shannon bound, residual in a dtype, header.
 
     BatchNorm counts as folded, two numbers a channel. Without masks: the bytes of a dense float32 checkpoint.
     """
@@ -62,7 +65,7 @@ def estimate_bytes(model: nn.Module, masks: Sequence[MaskCount]) -> int:
         return sum(value.numel() * value.element_size() for value in model.state_dict().values())
     bits = sum(math.ceil(mask_bits(mask) / 8) for mask in masks)
     elsewhere = {id(part) for _, weight, score in masked_weights(model) for part in (score, weight.vector)}
-    residual, entries = _residual(model, elsewhere)
+    residual, entries = _residual(model, elsewhere, residual_dtype)
     header = _HEADER + _PER_TENSOR * (len(masks) + entries)
     return round(header + bits + residual + _vector_bytes(model))
 
@@ -75,23 +78,25 @@ def _entropy(part: int, whole: int) -> float:
     return -whole * (p * math.log2(p) + (1 - p) * math.log2(1 - p))
 
 
-def _residual(model: nn.Module, elsewhere: set[int]) -> tuple[float, int]:
+def _residual(model: nn.Module, elsewhere: set[int], dtype: str) -> tuple[float, int]:
     """Bytes of what is stored densely, and in how many entries; what is counted `elsewhere` is left out."""
     in_int8 = dense_weights(model, masked_weights(model)[0][1].config.int8_layers)
     sizes: list[float] = []
+
+    def floats(count: int, vectors: int = 1) -> float:
+        return _RESIDUAL_VALUE[dtype] * count + (_LOG8_VECTOR * vectors if dtype == LOG8 else 0)
+
     for module in model.modules():
         if isinstance(module, _BatchNorm) and module.running_mean is not None:
-            sizes.append(_RESIDUAL_VALUE * 2 * module.num_features)
+            sizes.append(floats(2 * module.num_features, 2))
             continue
         for value in module.parameters(recurse=False):
             if id(value) in in_int8:
-                sizes.append(_INT8_VALUE * value.numel() + _RESIDUAL_VALUE * len(value))
+                sizes.append(_INT8_VALUE * value.numel() + _SCALE_VALUE * len(value))
             elif id(value) not in elsewhere:
-                sizes.append(_RESIDUAL_VALUE * value.numel())
+                sizes.append(floats(value.numel()))
         saved = module.state_dict(keep_vars=True)
-        sizes += [
-            _RESIDUAL_VALUE * value.numel() for name, value in module.named_buffers(recurse=False) if name in saved
-        ]
+        sizes += [floats(value.numel()) for name, value in module.named_buffers(recurse=False) if name in saved]
     return sum(sizes), len(sizes)
 
 

@@ -16,6 +16,7 @@ from pemn_cli.commands.train import command
 from pemn_cli.train_options import RECIPE
 from pemn_compress import config as mask_config
 from pemn_compress.learners import LEARNERS
+from pemn_compress.residual import RESIDUAL_DTYPES
 from pemn_compress.train import config as train_config
 from pemn_compress.train.checkpoint import load_state
 from pemn_compress.train.run_config import RunConfig
@@ -206,6 +207,7 @@ def test_choices_are_those_of_the_library() -> None:
     choices = {option.name: tuple(option.type.choices) for option in command.params if hasattr(option.type, "choices")}
     assert choices == {
         "select_on": train_config.SELECT_ON,
+        "residual_dtype": RESIDUAL_DTYPES,
         "strategy": mask_config.STRATEGIES,
         "mode": mask_config.MODES,
         "distribution": mask_config.DISTRIBUTIONS,

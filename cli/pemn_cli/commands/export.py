@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pemn_cli.byte_size import BYTES
 from pemn_cli.options import (
     PATH,
     data_root_option,
@@ -16,7 +17,7 @@ from pemn_cli.options import (
     json_option,
     model_argument,
 )
-from pemn_cli.output import print_json, print_line, print_table, status
+from pemn_cli.output import percent, print_json, print_line, print_table, status
 
 if TYPE_CHECKING:
     from pemn_compress.export import ExportReport
@@ -31,10 +32,12 @@ __all__ = ["command"]
 @click.option("--runs-dir", type=PATH, default=Path("runs"), show_default=True, help="Folder that holds the runs.")
 @click.option(
     "--residual-dtype",
-    default="float16",
-    show_default=True,
     type=click.Choice(["float16", "float32", "log8"]),
-    help="Type of everything that is not masked; log8 takes a byte a value.",
+    help="Type of everything that is not masked; log8 takes a byte a value.  [default: as trained, float16, or in a "
+    "budget as precise as fits]",
+)
+@click.option(
+    "--budget", type=BYTES, metavar="SIZE", help="Most bytes of the file, such as 64KB.  [default: the run's]"
 )
 @click.option("--lossless", is_flag=True, help="Keep that as it is: no rounding, BatchNorm not folded.")
 @click.option(
@@ -60,7 +63,8 @@ def command(
     model: Path,
     run: str | None,
     runs_dir: Path,
-    residual_dtype: str,
+    residual_dtype: str | None,
+    budget: int | None,
     lossless: bool,
     store: str | None,
     tolerance: float,
@@ -99,6 +103,7 @@ def command(
         lossless=lossless,
         store=store,
         effort=effort,
+        budget=budget,
         data_root=data_root,
         evaluate_on_test=not no_eval,
         tolerance=tolerance,
@@ -119,11 +124,18 @@ def _find(name: str | None, runs: Path) -> RunFolder:
     return RunFolder.open(runs / name if (runs / name).is_dir() else Path(name))
 
 
+def _dtypes(report: ExportReport) -> str:
+    return ", ".join(f"{dtype} ({count})" for dtype, count in report.residual_dtypes.items()) or "nothing"
+
+
 def _print(report: ExportReport) -> None:
     from pemn_cli.ledger_table import short_rows
 
     print_line(f"{report.path}")
     print_table(short_rows(report.ledger), align="lrl", indent=2)
+    if report.budget is not None:
+        used = percent(report.ledger.file_bytes / report.budget)
+        print_line(f"budget: {used} of {report.budget:,} B, the residual as {_dtypes(report)}")
     equal = f"{report.masked_tensors} masked tensors bit for bit, {report.residual_entries} residual entries as rounded"
     print_line(f"loads back equal: {equal}")
     change = report.logits

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
 from pemn_cli.failures import Interrupted
 from pemn_cli.output import print_json, print_table, size, status
 from pemn_cli.ranks import StoppedError, command_line, meeting
-from pemn_cli.train_options import RECIPE, SectionedCommand, recipe_options
+from pemn_cli.train_options import SectionedCommand, recipe_options
+from pemn_cli.typed_options import typed_options
 
 if TYPE_CHECKING:
     from pemn_compress.train.job import Job
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
-_SHORTCUTS = ("dim", "depth", "kernel", "patch", "width")
 _FREE = ("device", "workers", "data_root", "teacher", "init_from")
 
 
@@ -58,7 +57,7 @@ def command(
       pemn-compress train --preset paper --ratio 1e-2 --device cuda
       pemn-compress train --resume runs/digits-mlp-rp-0
     """
-    explicit = _explicit(ctx)
+    explicit = typed_options(ctx)
     if resume is not None and (name is not None or force):
         raise click.UsageError(f"--resume goes on with a run as it is; leave {'--run' if name else '--force'} out.")
     from pemn_compress.train import job
@@ -81,35 +80,6 @@ def command(
             result = from_first(lambda: _finished(run)) or _train(job.resume(run, options), tensorboard)
         if ranks().first:
             _report(run, result, as_json)
-
-
-def _explicit(ctx: click.Context) -> dict[str, Any]:
-    """What the user typed, under the names of `RunConfig.to_options`."""
-    given = {key: value for key, value in ctx.params.items() if key in RECIPE and _typed(ctx, key)}
-    arguments = {key: given.pop(key) for key in _SHORTCUTS if key in given}
-    for text in given.pop("model_arg", ()):
-        key, equals, value = text.partition("=")
-        if not equals or not key:
-            raise click.UsageError(f"--model-arg takes KEY=VALUE, found {text!r}.")
-        arguments[key] = _value(value)
-    if arguments:
-        given["model_args"] = arguments
-    if "randaugment" in given:
-        given["randaugment_n"], given["randaugment_m"] = given.pop("randaugment")
-    return given
-
-
-def _typed(ctx: click.Context, key: str) -> bool:
-    return ctx.get_parameter_source(key) not in (ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP, None)
-
-
-def _value(text: str) -> int | bool | str:
-    if text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    try:
-        return int(text)
-    except ValueError:
-        return text
 
 
 def _train(ready: Job, tensorboard: bool) -> FitResult:
@@ -209,6 +179,8 @@ def _report(run: RunFolder, result: FitResult, as_json: bool) -> None:
     if result.density is not None:
         rows.append(("density", f"{result.density:.3f}"))
     rows.append(("file", f"about {size(result.estimated_bytes)}" + ("" if masked else " as a dense checkpoint")))
+    if run.options.budget is not None:
+        rows.append(("budget", size(run.options.budget)))
     if follow_up:
         rows.append(("next", follow_up))
     print_table(rows)

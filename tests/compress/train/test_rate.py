@@ -47,7 +47,7 @@ def test_the_price_is_per_bit_a_weight_whatever_the_size_of_the_net(alphabet: st
     images, labels = torch.ones(2, 40), torch.tensor([0, 1])
     for width in (4, 64):
         model = mask_(nn.Linear(40, width), MaskConfig(alphabet=alphabet))
-        objective = Objective(model, TrainConfig(), width, priced=True)
+        objective = Objective(model, TrainConfig(), width, control=RateControl(1.0))
         free, _ = objective(model, images, labels, 0)
         objective.rate = 0.25
         priced, _ = objective(model, images, labels, 0)
@@ -85,7 +85,7 @@ def test_a_price_without_free_bits_is_refused_at_the_start(
         start(options, runs=tmp_path)
     assert not list(tmp_path.iterdir())
     with pytest.raises(PemnError, match=message):
-        fit(build_model(options, digits.spec.to_input()), digits, tiny.train, rate_control=RateControl())
+        fit(build_model(options, digits.spec.to_input()), digits, tiny.train, rate_control=RateControl(0.1))
 
 
 def test_a_steered_price_goes_on_where_it_stood(tiny: RunConfig, tmp_path: Path) -> None:

@@ -1,0 +1,93 @@
+"""The shapes of net that a plan tries: for each family the argument that makes it wider, and everything else."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from pemn_compress.models.arguments import Value
+
+__all__ = ["FAMILIES", "Family"]
+
+Shape = dict[str, Value]
+
+
+@dataclass(frozen=True)
+class Family:
+    """A registered net whose size a plan can choose.
+
+    `width` names the argument that is made as large as fits; `shapes(budget, side)` gives the other arguments for a
+    number of bytes and images of `side` pixels, the preferred ones first; `settle` turns a width into arguments.
+    """
+
+    name: str
+    width: str
+    shapes: Callable[[int, int], list[Shape]]
+    settle: Callable[[int, Mapping[str, Value]], Shape] | None = None
+
+    def at(self, width: int, shape: Mapping[str, Value]) -> Shape:
+        """The arguments of the net of at most this width."""
+        settled = self.settle(width, shape) if self.settle else {self.width: width}
+        return {**shape, **settled}
+
+
+def _near(preferred: int, known: range) -> list[int]:
+    """Whole numbers of a range, those near the preferred one first, of equals the larger."""
+    return sorted(known, key=lambda number: (abs(number - preferred), -number))
+
+
+def _blocks(budget: int) -> int:
+    """How deep a net of blocks is: 4 blocks at 4 kB, 6 at 12 kB, 7 at 33 kB, 8 from 60 kB on.
+
+    Between nets of random weights, width beats depth at equal bits (the paper: 512 x 6 beats 256 x 8), so that depth
+    grows with the logarithm of the bytes.
+    """
+    return min(8, max(2, round(math.log2(budget / 256))))
+
+
+def _convmixer(budget: int, side: int) -> list[Shape]:
+    patch = max(1, round(side / 16))
+    kernel = 5 if side // patch >= 8 else 3
+    depths = [depth for depth in _near(_blocks(budget), range(1, 13)) if abs(depth - _blocks(budget)) <= 2]
+    return [{"depth": depth, "kernel": kernel, "patch": patch} for depth in depths]
+
+
+def _resnet(budget: int, side: int) -> list[Shape]:
+    preferred = 8 if budget < 6_000 else 14 if budget < 15_000 else 20
+    return [{"depth": depth} for depth in sorted((8, 14, 20, 32), key=lambda depth: abs(depth - preferred))]
+
+
+def _vit(budget: int, side: int) -> list[Shape]:
+    patch = next(each for each in range(max(1, side // 8), side + 1) if side % each == 0)
+    depths = [depth for depth in _near(min(6, _blocks(budget)), range(1, 9)) if abs(depth - 6) <= 5]
+    return [{"depth": depth, "patch": patch} for depth in depths[:5]]
+
+
+def _mlp(budget: int, side: int) -> list[Shape]:
+    return [{"depth": depth} for depth in (2, 1, 3)]
+
+
+_HEAD_CHANNELS = 32
+
+
+def _heads(width: int, shape: Mapping[str, Value]) -> Shape:
+    """The widest net of at most `width` channels that some 2 to 8 heads divide; of equals, heads near 32 channels."""
+    if "heads" in shape:
+        heads = int(shape["heads"])
+        return {"dim": width // heads * heads or heads}
+    found = [(width // heads * heads, heads) for heads in range(2, 9) if width >= heads]
+    dim, heads = max(found, key=lambda pair: (pair[0], -abs(pair[0] / pair[1] - _HEAD_CHANNELS)), default=(1, 1))
+    return {"dim": dim, "heads": heads}
+
+
+FAMILIES: Mapping[str, Family] = {
+    family.name: family
+    for family in (
+        Family("convmixer", "dim", _convmixer),
+        Family("resnet", "width", _resnet),
+        Family("vit", "dim", _vit, _heads),
+        Family("mlp", "hidden", _mlp),
+    )
+}
+"""Families by the name of their model."""

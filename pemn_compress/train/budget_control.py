@@ -1,0 +1,128 @@
+"""Steering of a run towards a file of at most so many bytes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from pemn_compress.masking import masked_weights
+from pemn_compress.saving import to_content
+from pemn_compress.train.rate_control import RateControl
+from pemn_compress.train.size_estimate import count_masks, mask_bits
+from pemn_formats.content import LOG8
+from pemn_formats.foresight import most_bytes
+from pemn_formats.reader import Reader
+from pemn_formats.writer import encode
+
+__all__ = ["BudgetControl"]
+
+_BEGIN = 0.4
+_AIM = 0.985
+_EVERY = 4
+_CODINGS = 20
+_FIRST = 0.1
+_LEAST, _MOST = 1e-3, 1e3
+_RANGE = 16.0
+_GROWTH = 20.0
+_AHEAD = 0.05
+_MOMENTUM = 10
+_STEEP = 0.45
+
+
+class BudgetControl(RateControl):
+    """Raises the price of bits after two fifths of a run until its masks fit, and lets no larger epoch win.
+
+    The price grows or falls by a factor that follows how far the masks' entropy, times what coding really made of it,
+    lies above or below what the budget leaves them. It is asked every fourth step, the coder every twentieth of the
+    run. Nothing is random; the price and the coder's gain are the whole state.
+
+    Args:
+        budget: the most bytes of the file.
+        described: what the network takes, as `DataSpec.to_input` gives it.
+        residual_dtype: that of the file.
+        rate: a price that always holds.
+    """
+
+    def __init__(
+        self, budget: int, described: Mapping[str, Any], *, residual_dtype: str = LOG8, rate: float = 0.0
+    ) -> None:
+        super().__init__(rate, residual_dtype=residual_dtype)
+        self.budget = budget
+        self._options: Mapping[str, Any] = {"input": dict(described), "residual_dtype": residual_dtype}
+        self._price = _FIRST
+        self._gain = 1.0
+        self._before = 0.0
+        self._pays = False
+        self._left = 0
+
+    def price(self, model: nn.Module, step: int, steps: int) -> float:
+        """The price of a step: the constant one, and after two fifths of the run what steering adds."""
+        first = math.ceil(_BEGIN * steps)
+        if step < first:
+            return self.rate
+        if step == first or step % max(1, steps // _CODINGS) == 0:
+            self.file_bytes(model)
+        if (step - first) % _EVERY == 0:
+            self._update(self._mask_bytes(model) * self._gain / self._target(model) - 1, steps - first)
+        return self.rate + (self._price if self._pays else 0.0)
+
+    def _update(self, over: float, steps: int) -> None:
+        """Take how far the masks lie over their target in so many steps that steer."""
+        ahead = over + (over - self._before) / _EVERY * (_MOMENTUM + _AHEAD * steps)
+        fastest = _RANGE * _EVERY / steps
+        self._price = min(_MOST, max(_LEAST, self._price * math.exp(min(fastest, max(-fastest, _GROWTH * ahead)))))
+        self._pays, self._before = ahead > 0, over
+
+    def bits(self, model: nn.Module) -> torch.Tensor:
+        """The masks' bits to first order: each density times the slope of the entropy there.
+
+        The rate term itself is flat around a density of one half, where every mask starts; the slope is therefore
+        taken at 0.45 at most. The width of the step from 0 to 1 follows the scores, which are small in some layers.
+        """
+        parts = []
+        for _, weight, score in masked_weights(model):
+            width = float(score.detach().abs().mean()) or 1.0
+            chance = weight.learner.probability(score, width).mean()
+            density = min(_STEEP, max(1e-3, weight.density(score)))
+            parts.append(score.numel() * math.log2((1 - density) / density) * chance)
+        return torch.stack(parts).sum()
+
+    def admits(self, model: nn.Module, size: int) -> bool:
+        """Whether the file of the epoch just finished fits; what is asked is the file itself, not the estimate."""
+        return self.file_bytes(model) <= self.budget
+
+    def file_bytes(self, model: nn.Module) -> int:
+        """The bytes of the smallest file of a model as it is; what coding gains is remembered."""
+        content = to_content(model, **self._options)
+        data = encode(content)
+        with Reader.open(data) as reader:
+            ledger = reader.ledger()
+        # Masks near one half are stored as they stand, which says nothing of what a coder makes of sparser ones.
+        coded = ledger.masks < sum(tensor.mask_bytes for tensor in content.masked)
+        self._gain = ledger.masks / max(1.0, ledger.shannon_bytes) if coded else 1.0
+        return len(data)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The price, the coder's gain, and how far the masks were over their target."""
+        return {"price": self._price, "gain": self._gain, "before": self._before, "pays": self._pays}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take what `state_dict` gave."""
+        if state:
+            self._price, self._gain = state["price"], state["gain"]
+            self._before, self._pays = state["before"], state["pays"]
+
+    def _target(self, model: nn.Module) -> float:
+        """The bytes that the masks may take."""
+        if not self._left:
+            parts = most_bytes(to_content(model, **self._options))
+            self._left = max(1, math.floor(_AIM * self.budget) - (parts.file - parts.masks))
+        return float(self._left)
+
+    @staticmethod
+    def _mask_bytes(model: nn.Module) -> float:
+        return sum(mask_bits(mask) for mask in count_masks(model)) / 8

@@ -1,0 +1,80 @@
+"""`plan`: nets for a budget, without training or data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+def test_the_table(run: Callable[..., Any]) -> None:
+    result = run("plan", "--budget", "4KB", "--depth", "3", "--patch", "4")
+    assert (result.code, result.err) == (0, "")
+    title, _, header, row = result.out.splitlines()
+    assert title == "4,000 B for 32x32x3 images of 10 classes (cifar10)"
+    assert header.split()[:5] == ["depth", "kernel", "patch", "dim", "weights"]
+    assert header.split()[5:] == ["header", "masks", "residual", "at", "most", "used"]
+    assert row.split()[:3] == ["3", "5", "4"]
+    assert row.endswith("fits")
+
+
+@pytest.mark.parametrize("family", ["convmixer", "resnet", "vit", "mlp"])
+def test_json_adds_up(run: Callable[..., Any], family: str) -> None:
+    depth = "8" if family == "resnet" else "2"
+    result = run("plan", "--budget", "6KiB", "--family", family, "--data", "digits", "--depth", depth, "--json")
+    report = json.loads(result.out)
+    assert report["budget"] == 6144
+    for each in report["candidates"]:
+        assert sum(each["ledger"].values()) == each["file_bytes"]
+        assert each["sure"] == (each["file_bytes"] <= 6144)
+        assert each["file_bytes_likely"] <= each["file_bytes"]
+
+
+def test_images_of_ones_own(run: Callable[..., Any]) -> None:
+    own = run("plan", "--budget", "9000", "--classes", 4, "--size", 48, "--channels", 1, "--depth", 2, "--json")
+    assert json.loads(own.out)["input"]["size"] == [48, 48]
+    resized = run("plan", "--budget", "9000", "--data", "mnist", "--size", 14, "--depth", 2, "--json")
+    assert json.loads(resized.out)["input"]["size"] == [14, 14]
+
+
+def test_options_of_masks_count(run: Callable[..., Any]) -> None:
+    def least(*options: object) -> Any:
+        arguments = ("plan", "--budget", "20KB", "--depth", 4, "--dim", 96, "--json", *options)
+        return json.loads(run(*arguments).out)["candidates"][0]["file_bytes"]
+
+    plain = least()
+    assert least("--residual-dtype", "float16") > plain
+    assert least("--int8-layers", "first") > plain
+    assert least("--scale", "channel") > plain
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--budget", "200"], 1, "a budget of 200 B is too small for any convmixer on these images"),
+        (["--budget", "8KB", "--data", "folder:x"], 1, "not known before it is read; give --classes and --size"),
+        (["--budget", "8KB", "--data", "digits", "--channels", "3"], 1, "digits has 1 channels"),
+        (["--budget", "8KB", "--classes", "3"], 1, "give their --size too"),
+        (["--budget", "8K"], 2, "unknown unit 'K'"),
+        ([], 2, "Missing option '--budget'"),
+    ],
+)
+def test_refusals(assert_fails: Callable[..., str], arguments: list[str], code: int, message: str) -> None:
+    assert message in assert_fails(code, "plan", *arguments)
+
+
+def test_train_and_export_keep_a_budget(run: Callable[..., Any], tmp_path: Path) -> None:
+    small = ("--limit-train", 200, "--epochs", 1, "--threads", 1, "--runs-dir", tmp_path, "--run", "r")
+    trained = run("train", "--budget", "2KB", *small)
+    assert trained.code == 0, trained.err
+    assert "budget" in trained.out
+    result = run("export", tmp_path / "m.pemn", "--runs-dir", tmp_path, "--no-eval")
+    assert result.code == 0, result.err
+    assert "% of 2,000 B, the residual as" in result.out
+    assert 1_940 <= (tmp_path / "m.pemn").stat().st_size <= 2_000
+    failed = run("export", tmp_path / "n.pemn", "--runs-dir", tmp_path, "--no-eval", "--budget", "1KB")
+    assert failed.code == 1
+    assert "more than the budget of 1,000 B" in failed.err

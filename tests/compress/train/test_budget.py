@@ -1,0 +1,151 @@
+"""Runs with a budget: planned, steered where they must be, and never exported larger."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pemn_compress.config import MaskConfig
+from pemn_compress.data.known import known_spec
+from pemn_compress.export import export_run
+from pemn_compress.plan import planned
+from pemn_compress.plan.bytes_of_a_net import bytes_of_a_net
+from pemn_compress.train.budget_control import BudgetControl
+from pemn_compress.train.job import resume, start
+from pemn_compress.train.presets import resolve
+from pemn_compress.train.run import RunFolder
+from pemn_compress.train.run_config import RunConfig
+from pemn_formats.errors import PemnError
+
+SMALL: dict[str, Any] = {"data": "digits", "limit_train": 256, "epochs": 4, "batch_size": 32, "threads": 1}
+
+
+def described() -> dict[str, Any]:
+    spec = known_spec("digits")
+    assert spec is not None
+    return spec.to_input()
+
+
+@pytest.mark.parametrize("model", ["mlp", "convmixer", "vit"])
+@pytest.mark.parametrize("budget", [2_000, 4_000])
+def test_a_file_uses_its_budget_and_no_more(tmp_path: Path, model: str, budget: int) -> None:
+    job = start(resolve(None, {**SMALL, "epochs": 1, "model": model, "budget": budget}), runs=tmp_path, name="r")
+    job.train()
+    run = RunFolder.open(tmp_path / "r")
+    assert run.options.budget == budget
+    assert run.options.model_args == job.options.model_args
+    report = export_run(run, tmp_path / "m.pemn", evaluate_on_test=False)
+    assert 0.97 * budget <= (tmp_path / "m.pemn").stat().st_size <= budget
+    assert report.budget == budget
+    assert set(report.residual_dtypes) <= {"log8", "float16", "float32"}
+
+
+def over_budget(**options: Any) -> RunConfig:
+    """A net whose masks must become smaller."""
+    args = {"dim": 48, "depth": 2, "kernel": 3, "patch": 2}
+    steps = {"epochs": 8, "limit_train": 1_000}
+    return resolve(None, {**SMALL, **steps, "model": "convmixer", "model_args": args, **options})
+
+
+@pytest.fixture(scope="module")
+def steered(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A run whose net takes more than its budget at one bit a weight."""
+    return _trained(tmp_path_factory.mktemp("steered"), "r", over_budget(budget=1_800))
+
+
+def test_a_net_that_is_too_large_is_steered(steered: RunFolder, tmp_path: Path) -> None:
+    assert bytes_of_a_net(steered.options, steered.input).least.file > 1_850
+    rates = [epoch["rate"] for epoch in steered.metrics()]
+    assert rates[:3] == [0, 0, 0]
+    assert max(rates) > 0
+    report = export_run(steered, tmp_path / "b.pemn")
+    assert 0.95 * 1_800 <= report.ledger.file_bytes <= 1_800
+    assert report.after is not None
+    assert report.after.accuracy > 80
+
+
+def test_an_epoch_that_is_too_large_does_not_win(steered: RunFolder) -> None:
+    assert BudgetControl(1_800, steered.input).file_bytes(steered.build_model()) <= 1_800
+    assert steered.result is not None
+    assert steered.result["best_epoch"] > 4
+
+
+def test_a_steered_run_resumes_to_the_same_bits(steered: RunFolder, tmp_path: Path) -> None:
+    cut = tmp_path / "cut"
+    shutil.copytree(steered.path, cut)
+    (cut / "result.json").unlink()
+    sorted(cut.glob("checkpoint-*.pt"))[-1].unlink()
+    resume(RunFolder.open(cut)).train()
+    again = RunFolder.open(cut)
+    bits = [run.build_model().state_dict() for run in (steered, again)]
+    assert all(bool((bits[0][name] == bits[1][name]).all()) for name in bits[0])
+    assert [each["rate"] for each in steered.metrics()] == [each["rate"] for each in again.metrics()]
+    assert again.result is not None
+    assert again.result["density"] == (steered.result or {})["density"]
+
+
+def test_an_export_that_cannot_fit_says_so(tmp_path: Path) -> None:
+    run = _trained(tmp_path, "r", resolve(None, {**SMALL, "epochs": 1, "budget": 2_000}))
+    with pytest.raises(PemnError, match=r"more than the budget of 1,000 B; train a smaller net"):
+        export_run(run, tmp_path / "m.pemn", budget=1_000, evaluate_on_test=False)
+    with pytest.raises(PemnError, match=r"without loss, more than the budget of 2,000 B; leave lossless out"):
+        export_run(run, tmp_path / "m.pemn", lossless=True, evaluate_on_test=False)
+    with pytest.raises(PemnError, match=r"with float32, [\d,]+ B more"):
+        export_run(run, tmp_path / "m.pemn", residual_dtype="float32", evaluate_on_test=False)
+    assert not (tmp_path / "m.pemn").exists()
+    assert export_run(run, tmp_path / "m.pemn", budget=9_000, evaluate_on_test=False).residual_dtypes == {"float32": 3}
+
+
+def test_the_dtype_of_a_run_is_that_of_its_export(tmp_path: Path) -> None:
+    run = _trained(tmp_path, "r", resolve(None, {**SMALL, "epochs": 1, "residual_dtype": "log8"}))
+    assert set(export_run(run, tmp_path / "a.pemn", evaluate_on_test=False).residual_dtypes) == {"log8"}
+    other = export_run(run, tmp_path / "b.pemn", evaluate_on_test=False, residual_dtype="float32")
+    assert set(other.residual_dtypes) == {"float32"}
+
+
+def test_a_budget_replaces_the_width_and_depth_of_a_preset_but_not_a_persons() -> None:
+    chosen = planned(resolve(None, {"budget": 3_000}), described())
+    assert chosen.model_args != {"hidden": 128, "depth": 2}
+    assert chosen.mask == resolve(None, {}).mask
+    paper = planned(resolve("paper", {"budget": 6_000, "data": "digits"}), described())
+    assert (paper.model_args["kernel"], paper.model_args["patch"]) == (5, 2)
+    kept = planned(resolve(None, {"budget": 3_000, "model_args": {"depth": 1}}), described())
+    assert kept.model_args["depth"] == 1
+    assert planned(resolve(None, {}), described()) == resolve(None, {})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"budget": 100}, "a budget of 100 B is too small for any mlp on these images: the least takes"),
+        ({"budget": 4_000, "regular": True}, "a regular run has none; leave --regular or --budget out"),
+        (
+            {"budget": 2_000, "model_args": {"hidden": 128}},
+            "up to [0-9,]+ B .[0-9,]+ B with 0.7 bits a weight., more than",
+        ),
+        (
+            {"budget": 2_000, "model_args": {"hidden": 80}, "learner": "topk"},
+            "more than the budget of 2,000 B; leave its width out",
+        ),
+        ({"budget": 0}, "budget must be a whole number of at least 1, found 0"),
+        ({"residual_dtype": "int8"}, "unknown residual_dtype 'int8'; known: float16, float32, log8"),
+    ],
+)
+def test_refusals(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(PemnError, match=message):
+        planned(resolve(None, options), described())
+
+
+def test_options_of_older_runs_are_read() -> None:
+    fields = dataclasses.replace(RunConfig(), mask=MaskConfig(seed=3)).to_dict()
+    del fields["budget"], fields["residual_dtype"]
+    assert RunConfig.from_dict(fields) == RunConfig(mask=MaskConfig(seed=3))
+
+
+def _trained(runs: Path, name: str, options: RunConfig) -> RunFolder:
+    start(options, runs=runs, name=name).train()
+    return RunFolder.open(runs / name)
