@@ -16,7 +16,7 @@ from pemn_compress.train.best import is_better, remember
 from pemn_compress.train.check_model import check_model
 from pemn_compress.train.config import TrainConfig
 from pemn_compress.train.device import cpu_threads, resolve_device, seeded
-from pemn_compress.train.distributed import evaluate_together, from_first, lost_processes, ranks, replicate, settle_
+from pemn_compress.train.distributed import evaluate_together, from_first, ranks, replicate, settle_, training_together
 from pemn_compress.train.evaluate import Evaluation, watched_splits
 from pemn_compress.train.losses import Losses
 from pemn_compress.train.measure import measure
@@ -73,7 +73,7 @@ def fit(
         PemnError: the model does not fit the data, the loss stops being a number, or a file cannot be written.
     """
     config = config or TrainConfig()
-    with cpu_threads(config.threads), lost_processes():
+    with cpu_threads(config.threads), training_together():
         training = _Training(model, splits, config, run, progress or Progress(), rate_control, teacher)
         if resume:
             training.restore()

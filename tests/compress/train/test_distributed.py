@@ -58,7 +58,7 @@ def test_alone_nothing_changes(spec: DataSpec) -> None:
 
 
 def test_only_the_loss_of_a_process_is_explained() -> None:
-    with pytest.raises(RuntimeError, match="a bug"), distributed.lost_processes():
+    with pytest.raises(RuntimeError, match="a bug"), distributed.training_together():
         raise RuntimeError("a bug in /gloo/ while there is no other process")
 
 
