@@ -185,6 +185,28 @@ def _times(way: Mapping[str, Any], cache: str) -> str:
     return f"{way[cache]['median_ms']:,.0f} ({way['ratio_to_safetensors_float32'][cache]:.2f}x)"
 
 
+def budgets(results: Mapping[str, Any]) -> str:
+    """What every budget was filled with."""
+    recipe, data = results["recipe"], results["data"]
+    rows = [
+        (
+            byte_count(run["budget"]),
+            f"{recipe['model']}, " + ", ".join(f"{name} {value}" for name, value in sorted(run["model_args"].items())),
+            f"{run['masked_weights']:,}",
+            byte_count(run["file_bytes"]),
+            f"{100 * run['used']:.2f} %",
+            f"{run['test_accuracy']:.1f}",
+        )
+        for run in results["runs"]
+    ]
+    header = ("budget", "net that was planned", "masked weights", "file", "used", "test accuracy %")
+    return (
+        f"Files of runs with a budget, after {recipe['epochs']} epochs on {data['train']:,} images of"
+        f" {data['description'] or data['kind']}: long enough for the size, too short for the accuracy"
+        f" (`python -m benchmarks.budgets`, {where(results)}):\n\n{table(header, rows)}"
+    )
+
+
 REGIONS: Mapping[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {
     "headline": ("digits_seeds", headline),
     "digits": ("digits_seeds", digits),
@@ -193,6 +215,7 @@ REGIONS: Mapping[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {
     "short_training": ("short_training", short_training),
     "reference_speed": ("reference_speed", reference_speed),
     "reference_baseline": ("reference_baseline", reference_baseline),
+    "budgets": ("budgets", budgets),
     "load_time": ("load_time", load_time),
     "load_in_place": ("load_in_place", load_in_place),
 }
