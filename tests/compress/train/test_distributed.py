@@ -105,6 +105,7 @@ def test_one_process_writes_and_all_fail_alike(both: Any) -> None:
         assert found["first_fails"] == "process 0 has no data"
         assert found["second_fails"] == "process 1 has no data"
         assert found["too_small"] == "batch_size must be at least 4 for 2 processes, found 3"
+        assert found["no_number"].startswith("the loss became nan in epoch 1, step 3 of 7: lower the learning rate")
         alone, together, difference = found["evaluation"]
         assert alone == together
         assert abs(difference) < 1e-5

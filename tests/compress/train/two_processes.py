@@ -96,6 +96,19 @@ class HasUnused(nn.Module):
         return output
 
 
+class Breaks(nn.Module):
+    """A net whose third training step gives one process, and only that one, no numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls, self.fc = 0, nn.Linear(64, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.calls += self.training
+        output: Tensor = self.fc(images.flatten(1))
+        return output * float("nan") if self.calls == 3 and distributed.ranks().rank == 1 else output
+
+
 def watched_steps(job: Any, stop_at: int | None = None) -> list[str]:
     """The digest of the parameters before every training step of a job, as this process has them."""
     seen: list[str] = []
@@ -159,6 +172,7 @@ def battery(folder: Path) -> dict[str, Any]:
     found["too_small"] = raised(lambda: start(small(batch_size=3), runs=folder).train())
 
     splits = digits(195)
+    found["no_number"] = raised(lambda: fit(Breaks(), splits, TrainConfig(epochs=1, batch_size=32, threads=1)))
     model = build_model(small(), splits.spec.to_input())
     alone, together = (
         function(model, splits.test, splits.spec) for function in (evaluate, distributed.evaluate_together)
