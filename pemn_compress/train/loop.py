@@ -20,7 +20,7 @@ from pemn_compress.train.distributed import evaluate_together, from_first, ranks
 from pemn_compress.train.evaluate import Evaluation, watched_splits
 from pemn_compress.train.losses import Losses
 from pemn_compress.train.measure import measure
-from pemn_compress.train.memory_format import in_channels_last, place_
+from pemn_compress.train.memory_format import place_
 from pemn_compress.train.objective import Objective
 from pemn_compress.train.optimizer import build_optimizer
 from pemn_compress.train.precision import Precision
@@ -34,6 +34,7 @@ from pemn_formats.philox import words
 
 __all__ = ["FitResult", "fit"]
 
+_KEPT = ("model", "optimizer", "precision", "rate_control", "average")  # whose states a checkpoint keeps
 _RANDOM_STREAM = 1 << 37  # of the run's seed: what dropout and the like draw from, one word an epoch and process
 
 
@@ -100,9 +101,7 @@ class _Training:
         self.progress = progress if self.ranks.first else Progress()
         self.device = resolve_device(config.device)
         nets = (model, teacher) if teacher else (model,)
-        self.channels_last = all(in_channels_last(net, config.channels_last, self.device) for net in nets)
-        for net in nets:
-            place_(net, self.device, self.channels_last)
+        self.channels_last = place_(nets, config.channels_last, self.device)
         self.model = model
         self.watched = watched_splits(splits, config.select_on)
         self.batches = TrainBatches(splits.train, splits.spec, config, self.device, self.ranks)
@@ -156,11 +155,8 @@ class _Training:
             from_first(lambda: run.keep(0))
             return
         try:
-            self.model.load_state_dict(state["model"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.precision.load_state_dict(state["precision"])
-            self.rate_control.load_state_dict(state.get("rate_control", {}))
-            self.average.load_state_dict(state.get("average", {}))
+            for name in _KEPT:
+                getattr(self, name).load_state_dict(state.get(name, {}))
         except (RuntimeError, ValueError, KeyError) as error:
             detail = " ".join(str(error).split())
             raise PemnError(f"the checkpoint of {run.path} does not fit the model: {detail}") from None
@@ -241,12 +237,8 @@ class _Training:
         state = {
             "epoch": self.finished,
             "seconds": self.seconds,
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "precision": self.precision.state_dict(),
-            "rate_control": self.rate_control.state_dict(),
-            "average": self.average.state_dict(),
             "best": self.best,
+            **{name: getattr(self, name).state_dict() for name in _KEPT},
         }
         self.run.add_metrics(report.to_dict())
         self.run.save_checkpoint(state, self.finished)

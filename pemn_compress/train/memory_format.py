@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import nn
 
@@ -21,7 +23,12 @@ def in_channels_last(model: nn.Module, wanted: bool | None, device: torch.device
     return device.type == "cpu" and type(model).__module__.startswith(_KNOWN)
 
 
-def place_(model: nn.Module, device: torch.device, channels_last: bool) -> nn.Module:
-    """Move a model to a device and, if asked, into channels-last memory, in place, and return it."""
-    model.to(device)
-    return model.to(memory_format=torch.channels_last) if channels_last else model
+def place_(nets: Iterable[nn.Module], wanted: bool | None, device: torch.device) -> bool:
+    """Move nets that see the same images to a device, in place, all to channels-last memory or none; return which."""
+    nets = list(nets)
+    together = all(in_channels_last(net, wanted, device) for net in nets)
+    for net in nets:
+        net.to(device)
+        if together:
+            net.to(memory_format=torch.channels_last)
+    return together

@@ -107,6 +107,6 @@ def _vector_bytes(model: nn.Module) -> float:
         if weight.config.store == "vector":
             length = weight.plan.prototypes[weight.fill.prototype].length
             learned = weight.config.learn_values
-            each = _RESIDUAL_VALUE if learned else _VECTOR_VALUE[weight.config.distribution]
+            each = _RESIDUAL_VALUE["float16"] if learned else _VECTOR_VALUE[weight.config.distribution]
             used[weight.fill.prototype] = length * each
     return sum(used.values())
