@@ -88,26 +88,48 @@ def candidates(budget: int, options: RunConfig, described: Mapping[str, Any]) ->
     if family.width in options.model_args:
         return [Candidate(budget, family.name, options.model_args, bytes_of_a_net(options, described))]
     shapes = _shapes(family, budget, options, described)
-    found, smallest = [], []
+    found, refused = [], []
     for shape in shapes:
-        measure = _measure(family, shape, options, described)
-        width = _widest(measure, budget)
-        if width == 0:
-            smallest.append(measure(1).least.file)
+        try:
+            candidate = _of_shape(family, shape, budget, options, described)
+        except PemnError as error:
+            refused.append(error)
             continue
-        candidate = Candidate(budget, family.name, family.at(width, shape), measure(width))
-        if candidate.used < LEAST_USED and candidate.sure and can_steer(options):
-            wider = measure(width + 1)
-            if wider.least.file - _SPARED * wider.least.masks <= budget:
-                candidate = Candidate(budget, family.name, family.at(width + 1, shape), wider)
         if candidate not in found:
             found.append(candidate)
     if not found:
-        raise PemnError(
-            f"a budget of {budget:,} B is too small for any {family.name} on these images: the least takes "
-            f"{min(smallest):,} B"
-        )
+        raise min(refused, key=lambda error: getattr(error, "least", 0))
     return sorted(found, key=lambda each: each.used < LEAST_USED)
+
+
+class _TooSmallError(PemnError):
+    """A budget below the `least` file of a shape."""
+
+    def __init__(self, budget: int, family: str, least: int) -> None:
+        self.least = least
+        super().__init__(
+            f"a budget of {budget:,} B is too small for any {family} on these images: the least takes {least:,} B"
+        )
+
+
+def _of_shape(
+    family: Family, shape: Mapping[str, Value], budget: int, options: RunConfig, described: Mapping[str, Any]
+) -> Candidate:
+    """The widest net of one shape."""
+
+    @cache
+    def measure(width: int) -> NetBytes:
+        return bytes_of_a_net(dataclasses.replace(options, model_args=family.at(width, shape)), described)
+
+    width = _widest(measure, budget)
+    if width == 0:
+        raise _TooSmallError(budget, family.name, measure(1).least.file)
+    candidate = Candidate(budget, family.name, family.at(width, shape), measure(width))
+    if candidate.used < LEAST_USED and candidate.sure and can_steer(options):
+        wider = measure(width + 1)
+        if wider.least.file - _SPARED * wider.least.masks <= budget:
+            return Candidate(budget, family.name, family.at(width + 1, shape), wider)
+    return candidate
 
 
 def _shapes(family: Family, budget: int, options: RunConfig, described: Mapping[str, Any]) -> list[Mapping[str, Value]]:
@@ -119,16 +141,6 @@ def _shapes(family: Family, budget: int, options: RunConfig, described: Mapping[
         if kept not in shapes:
             shapes.append(kept)
     return shapes
-
-
-def _measure(
-    family: Family, shape: Mapping[str, Value], options: RunConfig, described: Mapping[str, Any]
-) -> Callable[[int], NetBytes]:
-    @cache
-    def measure(width: int) -> NetBytes:
-        return bytes_of_a_net(dataclasses.replace(options, model_args=family.at(width, shape)), described)
-
-    return measure
 
 
 def _widest(measure: Callable[[int], NetBytes], budget: int) -> int:

@@ -21,7 +21,7 @@ _HEADER = 520
 _PER_TENSOR = 2
 _RESIDUAL_VALUE = {"float16": 1.9, LOG8: 0.97, "float32": 3.7}
 _LOG8_VECTOR = 5
-_SCALE_VALUE = 1.9
+_HALF_VALUE = 1.9
 _INT8_VALUE = 0.95
 _VECTOR_VALUE = {"signed": 0.25, "normal": 1.75, "uniform": 3.75}
 
@@ -92,7 +92,7 @@ def _residual(model: nn.Module, elsewhere: set[int], dtype: str) -> tuple[float,
             continue
         for value in module.parameters(recurse=False):
             if id(value) in in_int8:
-                sizes.append(_INT8_VALUE * value.numel() + _SCALE_VALUE * len(value))
+                sizes.append(_INT8_VALUE * value.numel() + _HALF_VALUE * len(value))
             elif id(value) not in elsewhere:
                 sizes.append(floats(value.numel()))
         saved = module.state_dict(keep_vars=True)
@@ -107,6 +107,6 @@ def _vector_bytes(model: nn.Module) -> float:
         if weight.config.store == "vector":
             length = weight.plan.prototypes[weight.fill.prototype].length
             learned = weight.config.learn_values
-            each = _RESIDUAL_VALUE["float16"] if learned else _VECTOR_VALUE[weight.config.distribution]
+            each = _HALF_VALUE if learned else _VECTOR_VALUE[weight.config.distribution]
             used[weight.fill.prototype] = length * each
     return sum(used.values())

@@ -125,6 +125,25 @@ def test_what_a_person_names_is_kept() -> None:
     assert {**only.model_args, "dim": 0} == {"depth": 3, "kernel": 7, "patch": 4, "dim": 0}
 
 
+def test_shapes_that_leave_nothing_to_mask_are_passed_over() -> None:
+    ends = MaskConfig(int8_layers=("first", "last"))
+    found = candidates(3_000, RunConfig(model="mlp", mask=ends), DIGITS.to_input())
+    assert sorted(each.model_args["depth"] for each in found) == [2, 3]
+    with pytest.raises(PemnError, match="nothing to mask"):
+        candidates(3_000, RunConfig(model="mlp", mask=ends, model_args={"depth": 1}), DIGITS.to_input())
+
+
+@pytest.mark.parametrize(
+    "mask", [MaskConfig(strategy="rp", values=60, learn_values=True), MaskConfig(alphabet="ternary")], ids=str
+)
+def test_other_masks_are_planned_too(mask: MaskConfig) -> None:
+    options = RunConfig(model="mlp", mask=mask)
+    best = candidates(3_000, options, DIGITS.to_input())[0]
+    trained = as_if_trained(dataclasses.replace(options, model_args=best.model_args), DIGITS.to_input(), 3)
+    stored = len(encode(to_content(trained, input=DIGITS.to_input(), residual_dtype="log8")))
+    assert stored <= best.bytes.least.file <= 3_000
+
+
 def test_heads_divide_the_width() -> None:
     for each in candidates(12_000, RunConfig(model="vit"), CIFAR.to_input()):
         assert int(each.model_args["dim"]) % int(each.model_args["heads"]) == 0

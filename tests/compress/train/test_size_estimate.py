@@ -61,3 +61,17 @@ def test_the_estimate_is_near_the_file(
 def test_a_dense_model_counts_as_its_checkpoint() -> None:
     model = torch.nn.Linear(10, 4)
     assert estimate_bytes(model, count_masks(model)) == 4 * 44
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "log8"])
+def test_the_estimate_follows_the_residual_dtype(tmp_path: Path, dtype: str) -> None:
+    model = mask_(models.build("convmixer", dim=48, depth=4), MaskConfig(strategy="rp", values=500, learn_values=True))
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.weight.copy_(torch.rand(48, generator=generator) + 0.5)
+                module.bias.copy_(torch.randn(48, generator=generator))
+    foreseen = estimate_bytes(model, count_masks(model), dtype)
+    written = save_model(model, tmp_path / "m.pemn", residual_dtype=dtype).file_bytes
+    assert written == pytest.approx(foreseen, rel=0.07)
