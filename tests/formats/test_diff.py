@@ -117,6 +117,13 @@ def test_entries_of_another_shape_or_alphabet_are_settings() -> None:
     assert diff(left, signed).settings == (SettingDiff("w", "alphabet", "keep", "sign"),)
 
 
+def test_values_of_another_shape_are_not_compared() -> None:
+    one, two = (replace(one_tensor(), residual=(dense("v", [1.0] * count, "float32"),)) for count in (3, 4))
+    found = diff(one, two)
+    assert found.values == ()
+    assert found.settings == (SettingDiff("v", "shape", [3], [4]),)
+
+
 def test_what_one_side_alone_has() -> None:
     left = replace(one_tensor(), residual=(dense("v", [1.0]),))
     right = replace(one_tensor(), residual=(dense("u", [[1.0], [2.0]], "float32", "bn", 1e-5),))
