@@ -30,6 +30,8 @@ __all__ = ["main", "measure"]
 
 Step = Callable[[], None]
 
+_BLOCK, _SHORT = 4, 0.1  # steps in a row, where a dense one takes less seconds than that
+
 
 def check_equal_masks(net: str) -> None:
     """The sort must give the weights of `topk` at the start."""
@@ -60,10 +62,13 @@ def measure(net: str, batch: int, device: torch.device, repeats: int, limit: flo
     models = {case: build_case(net, case, device) for case in CASES}
     steps = {case: training_step(model, batch, device) for case, model in models.items()}
     steps["dense"]()
-    if _seconds(steps["dense"], clock) > limit:
+    dense = _seconds(steps["dense"], clock)
+    if dense > limit:
         return None
-    whole = _in_turn(steps, clock, repeats)
-    alone = _in_turn({case: masks_alone(model) for case, model in models.items() if case != "dense"}, clock, repeats)
+    block = _BLOCK if dense < _SHORT else 1
+    whole = _in_turn(steps, clock, repeats, block)
+    alone = {case: masks_alone(model) for case, model in models.items() if case != "dense"}
+    found = _in_turn(alone, clock, repeats, block)
     return {
         "net": net,
         "batch": batch,
@@ -72,7 +77,7 @@ def measure(net: str, batch: int, device: torch.device, repeats: int, limit: flo
             case: {
                 "step_ms": _spread([1000 * each for each in whole[case]]),
                 "over_dense": _spread([one / dense for one, dense in zip(whole[case], whole["dense"], strict=True)]),
-                "masks_alone_ms": _spread([1000 * each for each in alone[case]]) if case in alone else None,
+                "masks_alone_ms": _spread([1000 * each for each in found[case]]) if case in found else None,
             }
             for case in CASES
         },
@@ -86,12 +91,17 @@ def _clock(device: torch.device) -> Callable[[], float]:
     return time.process_time if torch.get_num_threads() == 1 else time.perf_counter
 
 
-def _in_turn(steps: Mapping[str, Step], clock: Callable[[], float], repeats: int) -> dict[str, list[float]]:
-    """Return the seconds of each step, which take turns, after two turns to warm up."""
+def _in_turn(steps: Mapping[str, Step], clock: Callable[[], float], repeats: int, block: int) -> dict[str, list[float]]:
+    """Return the mean seconds of each turn of each step, after two turns to warm up.
+
+    A turn is `block` steps behind one that is not timed, since training finds its own step's data in the caches.
+    """
     times: dict[str, list[float]] = {case: [] for case in steps}
     for turn in range(repeats + 2):
         for case, step in steps.items():
-            seconds = _seconds(step, clock)
+            if block > 1:
+                step()
+            seconds = sum(_seconds(step, clock) for _ in range(block)) / block
             if turn >= 2:
                 times[case].append(seconds)
     return times

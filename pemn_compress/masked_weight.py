@@ -6,6 +6,7 @@ import math
 
 import torch
 from torch import nn
+from torch.nn.utils.parametrize import ParametrizationList
 
 from pemn_compress.config import MaskConfig
 from pemn_compress.generator import seeded_values
@@ -15,7 +16,7 @@ from pemn_compress.strategies import Plan, TensorInfo
 from pemn_formats.errors import PemnError
 from pemn_formats.fills import SCORE_STREAM
 
-__all__ = ["MaskedWeight", "initial_scores", "score_bound"]
+__all__ = ["MaskChain", "MaskedWeight", "initial_scores", "score_bound"]
 
 
 def score_bound(fan_in: int) -> float:
@@ -80,8 +81,9 @@ class MaskedWeight(nn.Module):
 
         While a `joint` learner is on its way to its density, that holds in evaluation mode.
         """
-        self._check_dtype(score)
-        weight: torch.Tensor = StraightThrough.apply(score, self.scale, self._source, self._constant, self.learner)
+        source = self._source
+        self._check_dtype(score, source)
+        weight: torch.Tensor = StraightThrough.apply(score, self.scale, source, self._constant, self.learner)
         return weight
 
     @torch.no_grad()
@@ -95,7 +97,7 @@ class MaskedWeight(nn.Module):
 
         Raises `PemnError` for scores that are not float32 or not numbers.
         """
-        self._check_dtype(score)
+        self._check_dtype(score, self._source)
         if bool(score.isnan().any()):
             raise PemnError(
                 f"{self.name}: {int(score.isnan().sum())} of {score.numel()} scores are NaN, so they have no "
@@ -116,10 +118,20 @@ class MaskedWeight(nn.Module):
     def _source(self) -> torch.Tensor:
         return self.value if self.vector is None else self.vector
 
-    def _check_dtype(self, score: torch.Tensor) -> None:
-        found = self._source.dtype
-        if score.dtype != torch.float32 or found != torch.float32:
+    def _check_dtype(self, score: torch.Tensor, source: torch.Tensor) -> None:
+        if score.dtype is not torch.float32 or source.dtype is not torch.float32:
             raise PemnError(
-                f"{self.name}: scores and values must stay float32, found {score.dtype} and {found}; "
+                f"{self.name}: scores and values must stay float32, found {score.dtype} and {source.dtype}; "
                 "use autocast for narrower arithmetic, or merge_ the model before converting it"
             )
+
+
+class MaskChain(ParametrizationList):
+    """What torch holds a masked weight in, called sooner: its own looks anew for further parametrizations each time."""
+
+    def forward(self) -> torch.Tensor:
+        """Return the weight, after whatever else was registered on it."""
+        if len(self._modules) > 1:
+            return super().forward()
+        weight: torch.Tensor = self._modules["0"](self.original)
+        return weight

@@ -15,7 +15,7 @@ from pemn_compress.layers import choose_layers
 from pemn_compress.learners import LEARNERS
 from pemn_compress.learners.group import Group
 from pemn_compress.maskable import Target, find_targets, is_maskable, unwrap
-from pemn_compress.masked_weight import MaskedWeight, initial_scores, score_bound
+from pemn_compress.masked_weight import MaskChain, MaskedWeight, initial_scores, score_bound
 from pemn_compress.strategies import plan
 
 __all__ = ["is_maskable", "mask_", "mask_parameters", "masked_weights", "merge_"]
@@ -62,7 +62,9 @@ def mask_(
         with torch.no_grad():
             target.parameter.copy_(scores)
         parametrize.register_parametrization(target.module, target.attribute, weight)
-        group.members.append(target.module.parametrizations[target.attribute])  # type: ignore[index,arg-type]
+        chain = target.module.parametrizations[target.attribute]  # type: ignore[index]
+        chain.__class__ = MaskChain
+        group.members.append(chain)  # type: ignore[arg-type]
     if kind.joint:
         group.attach(unwrap(model))
     return model
