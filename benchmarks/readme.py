@@ -18,6 +18,7 @@ from typing import Any
 
 from benchmarks.markdown import byte_count, table, where
 from benchmarks.readme_reference import reference_baseline, reference_speed
+from benchmarks.readme_training import learners, mask_cost, training_memory
 from benchmarks.record import RESULTS
 
 __all__ = ["README", "REGIONS", "updated"]
@@ -216,6 +217,9 @@ REGIONS: Mapping[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {
     "reference_speed": ("reference_speed", reference_speed),
     "reference_baseline": ("reference_baseline", reference_baseline),
     "budgets": ("budgets", budgets),
+    "learners": ("learners", learners),
+    "mask_cost": ("mask_cost", mask_cost),
+    "training_memory": ("training_memory", training_memory),
     "load_time": ("load_time", load_time),
     "load_in_place": ("load_in_place", load_in_place),
 }
