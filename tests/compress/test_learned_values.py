@@ -21,6 +21,7 @@ STRATEGIES: list[dict[str, object]] = [{"strategy": "rp", "values": 7}, {"strate
 
 
 def net(**options: object) -> nn.Sequential:
+    torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(20, 12), nn.ReLU(), nn.Linear(12, 12), nn.ReLU(), nn.Linear(12, 12))
     mask_(model, MaskConfig(learn_values=True, **options))  # type: ignore[arg-type]
     return model
