@@ -65,7 +65,7 @@ def test_a_dense_model_counts_as_its_checkpoint() -> None:
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "log8"])
 def test_the_estimate_follows_the_residual_dtype(tmp_path: Path, dtype: str) -> None:
-    model = mask_(models.build("convmixer", dim=48, depth=4), MaskConfig(strategy="rp", values=500, learn_values=True))
+    model = mask_(models.build("convmixer", dim=48, depth=4), MaskConfig())
     generator = torch.Generator().manual_seed(2)
     with torch.no_grad():
         for module in model.modules():
