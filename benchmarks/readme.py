@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.markdown import byte_count, table, where
+from benchmarks.readme_levers import levers
 from benchmarks.readme_reference import reference_baseline, reference_speed
 from benchmarks.readme_training import learners, mask_cost, training_memory
 from benchmarks.record import RESULTS
@@ -33,9 +34,8 @@ def updated(text: str, results: Path = RESULTS) -> str:
         name = match["name"]
         source, render = REGIONS[name]
         path = results / f"{source}.json"
-        body = (
-            render(json.loads(path.read_text())) if path.is_file() else f"(not measured yet: `results/{source}.json`)"
-        )
+        missing = f"(not measured yet: `results/{source}.json`)"
+        body = render(json.loads(path.read_text())) if path.is_file() else missing
         return f"<!-- results:{name} -->\n{body}\n<!-- /results:{name} -->"
 
     pattern = r"<!-- results:(?P<name>\w+) -->\n.*?<!-- /results:(?P=name) -->"
@@ -218,6 +218,7 @@ REGIONS: Mapping[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {
     "reference_baseline": ("reference_baseline", reference_baseline),
     "budgets": ("budgets", budgets),
     "learners": ("learners", learners),
+    "levers": ("levers", levers),
     "mask_cost": ("mask_cost", mask_cost),
     "training_memory": ("training_memory", training_memory),
     "load_time": ("load_time", load_time),
@@ -239,8 +240,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing; fail if something would change")
     check = parser.parse_args().check
-    text = README.read_text()
-    new = updated(text)
+    new = updated(text := README.read_text())
     if check:
         sys.exit(int(new != text))
     README.write_text(new)
