@@ -51,7 +51,7 @@ def reference_baseline(results: Mapping[str, Any]) -> str:
     header = ("masks, trained by", "test accuracy %", "over the reference", "time to its accuracy")
     text = (
         f"What both learn in {shared['epochs']} epochs: {data['description'] or data['kind']}, {data['train']:,}"
-        f" training images, {_net(shared)}, {results['summary'][0]['seeds']} seeds, the epoch chosen on validation"
+        f" training images, {_net(shared)}, {_seeds(results)}, the epoch chosen on validation"
         " images (`python -m benchmarks.reference_baseline`). The last column ends with the epoch that reaches what the"
         " reference's worst seed ended with:"
     )
@@ -68,6 +68,11 @@ def _net(shared: Mapping[str, Any]) -> str:
         f"{shared['model']} {net}, batches of {shared['batch_size']}, RandAugment {shared['randaugment_n']}"
         f" {shared['randaugment_m']}, jitter {shared['jitter']}, erasing {shared['erasing']}"
     )
+
+
+def _seeds(results: Mapping[str, Any]) -> str:
+    counts = sorted({row["seeds"] for row in results["summary"]})
+    return " to ".join(map(str, counts)) + (" seed" if counts == [1] else " seeds")
 
 
 def _threads(results: Mapping[str, Any]) -> str:
