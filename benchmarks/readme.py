@@ -201,9 +201,11 @@ def budgets(results: Mapping[str, Any]) -> str:
         for run in results["runs"]
     ]
     header = ("budget", "net that was planned", "masked weights", "file", "used", "test accuracy %")
+    epochs = f"{recipe['epochs']} epoch{'s' * (recipe['epochs'] > 1)}"
+    images = f"{data['train']:,} images of {data['description'] or data['kind']}"
     return (
-        f"Files of runs with a budget, after {recipe['epochs']} epochs on {data['train']:,} images of"
-        f" {data['description'] or data['kind']}: long enough for the size, too short for the accuracy"
+        f"Files of runs with a budget, after {epochs} on {images}:"
+        " long enough for the size, too short for the accuracy"
         f" (`python -m benchmarks.budgets`, {where(results)}):\n\n{table(header, rows)}"
     )
 
