@@ -110,14 +110,26 @@ def storage(results: Mapping[str, Any]) -> str:
 def masks(results: Mapping[str, Any]) -> str:
     """What coding saves on masks that were really learned."""
     rows = [
-        (each["name"], f"{each['weights']:,}", f"{each['chosen']['bits_per_weight']:.3f}", each["chosen"]["codec"])
+        (
+            each["name"],
+            f"{each['weights']:,}",
+            *(_bits(size, each["weights"]) for size in (each["shannon_bytes"], each["chosen"]["bytes"])),
+            each["chosen"]["codec"],
+            _bits(each["efforts"]["fast"]["bytes"], each["weights"]),
+            _bits((each["rivals"]["nncodec"] or {}).get("bytes"), each["weights"]),
+        )
         for each in results["learned"]
     ]
+    header = ("learned masks", "weights", "n H(density)", "ours", "codec", "`--effort fast`", "NNCodec")
     return (
         "Masks that were really learned can be smaller: neighbours in a convolution kernel tend to agree, and the coder"
-        f" uses it (`python -m benchmarks.mask_codecs`):\n\n"
-        f"{table(('learned masks', 'weights', 'bits a weight', 'codec'), rows)}"
+        " uses it. In bits a weight, beside the entropy of independent bits of the same densities"
+        f" (`python -m benchmarks.mask_codecs`):\n\n{table(header, rows)}"
     )
+
+
+def _bits(size: float | None, weights: int) -> str:
+    return "" if size is None else f"{8 * size / weights:.3f}"
 
 
 def short_training(results: Mapping[str, Any]) -> str:
