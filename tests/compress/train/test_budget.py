@@ -16,7 +16,7 @@ from pemn_compress.plan import planned
 from pemn_compress.plan.bytes_of_a_net import bytes_of_a_net
 from pemn_compress.train.budget_control import BudgetControl
 from pemn_compress.train.job import resume, start
-from pemn_compress.train.presets import resolve
+from pemn_compress.train.presets import PRESETS, resolve
 from pemn_compress.train.run import RunFolder
 from pemn_compress.train.run_config import RunConfig
 from pemn_formats.errors import PemnError
@@ -116,6 +116,16 @@ def test_a_budget_replaces_the_width_and_depth_of_a_preset_but_not_a_persons() -
     kept = planned(resolve(None, {"budget": 3_000, "model_args": {"depth": 1}}), described())
     assert kept.model_args["depth"] == 1
     assert planned(resolve(None, {}), described()) == resolve(None, {})
+
+
+def test_a_preset_may_carry_a_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = {**PRESETS["digits"], "budget": 3_000, "model_args": {"depth": 1}}
+    monkeypatch.setitem(PRESETS, "3kb", recipe)
+    chosen = planned(resolve("3kb", {}), described())
+    assert chosen.budget == 3_000
+    assert chosen.model_args["depth"] == 1
+    larger = planned(resolve("3kb", {"budget": 4_000}), described())
+    assert int(larger.model_args["hidden"]) != int(chosen.model_args["hidden"])
 
 
 @pytest.mark.parametrize(
