@@ -71,6 +71,20 @@ def digits(results: Mapping[str, Any]) -> str:
     return f"{title}\n\n{table(('', 'mean', 'sd', 'least', 'greatest'), rows)}"
 
 
+def two_processes(results: Mapping[str, Any]) -> str:
+    """What one process and two make of the same recipe."""
+    total = results["summary"]
+    one, two = (f"{each['mean']:.1f} % ± {each['sd']:.1f}" for each in (total["test_one"], total["test_two"]))
+    if not total["masks_equal"]:
+        raise ValueError("the processes ended with different masks")
+    seeds = sum(name.isdigit() for name in results["runs"]["one"])
+    return (
+        f"Over {seeds} seeds of the digits, {results['epochs']} epochs, two processes reach {two} test accuracy and one"
+        f" process {one}; the masks were equal in both processes, bit for bit, every time"
+        f" ({where(results)}, one thread each; `python -m benchmarks.two_processes`)."
+    )
+
+
 def storage(results: Mapping[str, Any]) -> str:
     """Every net with a seed beside its dense checkpoints, and RP with its vector."""
     rows = []
@@ -225,6 +239,7 @@ def budgets(results: Mapping[str, Any]) -> str:
 REGIONS: Mapping[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {
     "headline": ("digits_seeds", headline),
     "digits": ("digits_seeds", digits),
+    "two_processes": ("two_processes", two_processes),
     "storage": ("storage_ratio", storage),
     "masks": ("mask_codecs", masks),
     "short_training": ("short_training", short_training),
