@@ -70,6 +70,7 @@ def test_train_and_export_keep_a_budget(run: Callable[..., Any], tmp_path: Path)
     small = ("--limit-train", 200, "--epochs", 1, "--threads", 1, "--runs-dir", tmp_path, "--run", "r")
     trained = run("train", "--budget", "2KB", *small)
     assert trained.code == 0, trained.err
+    assert trained.err.startswith("for 2,000 B: mlp, depth 2, hidden 65\n")
     assert "budget" in trained.out
     result = run("export", tmp_path / "m.pemn", "--runs-dir", tmp_path, "--no-eval")
     assert result.code == 0, result.err

@@ -110,6 +110,9 @@ def _train(ready: Job, tensorboard: bool) -> FitResult:
 def _announce(ready: Job) -> None:
     for line in ready.splits.skipped:
         status(f"skipped: {line}")
+    if ready.options.budget is not None and not ready.resumed:
+        net = ", ".join(f"{name} {value}" for name, value in ready.options.model_args.items())
+        status(f"for {size(ready.options.budget)}: {ready.options.model}, {net}")
     status(f"{'going on with' if ready.resumed else 'training'} {ready.run.path}, {ready.options.train.epochs} epochs")
     if ready.changed:
         status(
