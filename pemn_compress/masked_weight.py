@@ -81,10 +81,24 @@ class MaskedWeight(nn.Module):
 
         While a `joint` learner is on its way to its density, that holds in evaluation mode.
         """
-        source = self._source
-        self._check_dtype(score, source)
+        source = self.checked(score)
         weight: torch.Tensor = StraightThrough.apply(score, self.scale, source, self._constant, self.learner)
         return weight
+
+    @property
+    def fixed(self) -> bool:
+        """Whether scores are all that is learned."""
+        return self.scale is None and self.vector is None
+
+    def checked(self, score: torch.Tensor) -> torch.Tensor:
+        """Return `value` or `vector`; raise `PemnError` where they or the scores are not float32."""
+        source = self._source
+        if score.dtype is not torch.float32 or source.dtype is not torch.float32:
+            raise PemnError(
+                f"{self.name}: scores and values must stay float32, found {score.dtype} and {source.dtype}; "
+                "use autocast for narrower arithmetic, or merge_ the model before converting it"
+            )
+        return source
 
     @torch.no_grad()
     def unmasked(self) -> torch.Tensor:
@@ -97,7 +111,7 @@ class MaskedWeight(nn.Module):
 
         Raises `PemnError` for scores that are not float32 or not numbers.
         """
-        self._check_dtype(score, self._source)
+        self.checked(score)
         if bool(score.isnan().any()):
             raise PemnError(
                 f"{self.name}: {int(score.isnan().sum())} of {score.numel()} scores are NaN, so they have no "
@@ -118,20 +132,27 @@ class MaskedWeight(nn.Module):
     def _source(self) -> torch.Tensor:
         return self.value if self.vector is None else self.vector
 
-    def _check_dtype(self, score: torch.Tensor, source: torch.Tensor) -> None:
-        if score.dtype is not torch.float32 or source.dtype is not torch.float32:
-            raise PemnError(
-                f"{self.name}: scores and values must stay float32, found {score.dtype} and {source.dtype}; "
-                "use autocast for narrower arithmetic, or merge_ the model before converting it"
-            )
-
 
 class MaskChain(ParametrizationList):
     """What torch holds a masked weight in, called sooner: its own looks anew for further parametrizations each time."""
 
+    ready: torch.Tensor | None  # the weight, where it was made with the others of the model
+
+    @property
+    def mask(self) -> MaskedWeight:
+        """The mask."""
+        return self._modules["0"]  # type: ignore[return-value]
+
+    @property
+    def alone(self) -> bool:
+        """Whether nothing else is registered on the mask."""
+        return len(self._modules) == 1
+
     def forward(self) -> torch.Tensor:
         """Return the weight, after whatever else was registered on it."""
-        if len(self._modules) > 1:
+        if self.ready is not None and self.alone:
+            return self.ready
+        if not self.alone:
             return super().forward()
         weight: torch.Tensor = self._modules["0"](self.original)
         return weight

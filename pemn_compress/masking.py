@@ -17,6 +17,7 @@ from pemn_compress.learners.group import Group
 from pemn_compress.maskable import Target, find_targets, is_maskable, unwrap
 from pemn_compress.masked_weight import MaskChain, MaskedWeight, initial_scores, score_bound
 from pemn_compress.strategies import plan
+from pemn_compress.together import Together, detach
 
 __all__ = ["is_maskable", "mask_", "mask_parameters", "masked_weights", "merge_"]
 
@@ -50,7 +51,7 @@ def mask_(
     prepared: list[tuple[Target, MaskedWeight, torch.Tensor]] = []
     devices = [target.parameter.device for target in targets]
     sources = value_sources(tensors, planned, config, devices)
-    kind, group = LEARNERS[config.learner], Group()
+    kind, group, together = LEARNERS[config.learner], Group(), Together()
     largest = max(tensors, key=lambda tensor: tensor.numel)
     for index, (target, source) in enumerate(zip(targets, sources, strict=True)):
         bound = score_bound((largest if kind.joint else target.tensor).fan_in)
@@ -63,10 +64,12 @@ def mask_(
             target.parameter.copy_(scores)
         parametrize.register_parametrization(target.module, target.attribute, weight)
         chain = target.module.parametrizations[target.attribute]  # type: ignore[index]
-        chain.__class__ = MaskChain
+        chain.__class__, chain.ready = MaskChain, None  # type: ignore[union-attr]
         group.members.append(chain)  # type: ignore[arg-type]
+        together.members.append(chain)  # type: ignore[arg-type]
     if kind.joint:
         group.attach(unwrap(model))
+    together.attach(unwrap(model))
     return model
 
 
@@ -84,6 +87,7 @@ def merge_(model: nn.Module) -> nn.Module:
     for _, module, attribute in found:
         weight, score = _parts(module, attribute)
         weight.code(score)
+    detach(unwrap(model))
     joint = _joint_weights(found)
     merged: dict[int, tuple[nn.Module, list[str]]] = {}
     for name, module, attribute in found:
@@ -95,7 +99,6 @@ def merge_(model: nn.Module) -> nn.Module:
         merged.setdefault(id(module), (module, []))[1].append(attribute)
     for module, attributes in merged.values():
         _put_first(module, attributes)
-    Group.detach_all(unwrap(model))
     return model
 
 

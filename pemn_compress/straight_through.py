@@ -12,7 +12,7 @@ from pemn_compress.learners import Learner
 from pemn_compress.line import broadcast_scale
 from pemn_compress.tiling import fold, tile
 
-__all__ = ["StraightThrough", "scaled_value"]
+__all__ = ["StraightThrough", "StraightThroughMany", "scaled_value"]
 
 
 class StraightThrough(torch.autograd.Function):
@@ -20,8 +20,9 @@ class StraightThrough(torch.autograd.Function):
 
     The gradient of the score is that of the weight times the value, times the learner's direction where it has one:
     for `sign` too, whose codes differ by 2, the factor 1 is taken. Those of a learned scale and of learned values are
-    the true ones. Saved are tensors that exist anyway: what else is needed is computed again, which costs less than
-    memory for it.
+    the true ones. Kept are tensors that exist anyway, parameters and fixed values: what else is needed is computed
+    again, which costs less than memory for it. They are not saved through autograd, which would count them: activation
+    checkpointing then finds the same number whether a weight was made for itself or with the others.
 
     `scale` is a learned one along dimension 0, or None. `source` holds the values in the scores' shape, times the
     scale where that is fixed; or, with a `constant`, the vector that is tiled and multiplied by it.
@@ -38,13 +39,19 @@ class StraightThrough(torch.autograd.Function):
     ) -> torch.Tensor:
         # The other style, with `setup_context`, takes three times as long to call.
         ctx.constant, ctx.learner = constant, learner
-        ctx.save_for_backward(score, scale, source)
+        ctx.compiled = torch.compiler.is_compiling()
+        if ctx.compiled:
+            ctx.save_for_backward(score, scale, source)
+        else:
+            ctx.kept, ctx.versions = (score, scale, source), _versions(score, scale, source)
         return learner.select(score, scaled_value(score.shape, scale, source, constant))
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # noqa: D102
         grad, learner = grads[0], ctx.learner
-        score, scale, source = ctx.saved_tensors
+        if not ctx.compiled:
+            _check_unchanged(ctx.versions, *ctx.kept)
+        score, scale, source = ctx.saved_tensors if ctx.compiled else ctx.kept
         to_score = to_scale = to_source = None
         if ctx.needs_input_grad[0]:
             to_score = scaled_value(score.shape, scale, source, ctx.constant) * grad
@@ -61,6 +68,43 @@ class StraightThrough(torch.autograd.Function):
             )
             to_source = fold(learner.select(score, factor, again=True).mul_(grad), len(source))
         return to_score, to_scale, to_source, None, None
+
+
+class StraightThroughMany(torch.autograd.Function):
+    """The same of many tensors with fixed scales and values: `learners`, values in the scores' shapes, then scores."""
+
+    @staticmethod
+    def forward(  # noqa: D102
+        ctx: Any, learners: Sequence[Learner], values: Sequence[torch.Tensor], *scores: torch.Tensor
+    ) -> tuple[torch.Tensor, ...]:
+        ctx.set_materialize_grads(False)
+        ctx.learners, ctx.values, ctx.scores, ctx.versions = learners, values, scores, _versions(*scores)
+        return tuple(
+            learner.select(score, value) for learner, score, value in zip(learners, scores, values, strict=True)
+        )
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:  # noqa: D102
+        _check_unchanged(ctx.versions, *ctx.scores)
+        to_scores: list[torch.Tensor | None] = []
+        parts = zip(ctx.learners, ctx.values, ctx.scores, ctx.needs_input_grad[2:], grads, strict=True)
+        for learner, value, score, needed, grad in parts:
+            if grad is None or not needed:
+                to_scores.append(None)
+                continue
+            to_score = value * grad
+            direction = learner.direction(score)
+            to_scores.append(to_score if direction is None else to_score.mul_(direction))
+        return None, None, *to_scores
+
+
+def _versions(*tensors: torch.Tensor | None) -> list[int]:
+    return [0 if tensor is None else tensor._version for tensor in tensors]
+
+
+def _check_unchanged(versions: list[int], *tensors: torch.Tensor | None) -> None:
+    if _versions(*tensors) != versions:
+        raise RuntimeError("scores, scales or values of a mask were changed in place between forward and backward")
 
 
 def scaled_value(

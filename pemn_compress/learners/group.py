@@ -40,14 +40,6 @@ class Group:
         model.register_forward_pre_hook(self._begin)
         model.register_forward_hook(self._end, always_call=True)
 
-    @staticmethod
-    def detach_all(model: nn.Module) -> None:
-        """Take back what `attach` did to a model."""
-        for hooks in (model._forward_pre_hooks, model._forward_hooks):
-            for key in [key for key, hook in hooks.items() if isinstance(getattr(hook, "__self__", None), Group)]:
-                del hooks[key]
-                model._forward_hooks_always_called.pop(key, None)
-
     def density_of(self, index: int, final: float) -> float:
         """Return the density of a member's weights as they are now: the group's in training, else the final one."""
         if self.density is None or index >= len(self.members) or not self.members[index].training:

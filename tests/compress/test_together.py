@@ -1,0 +1,163 @@
+"""Weights made together when a forward begins are those that each would make for itself."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils import parametrize
+from torch.utils.checkpoint import checkpoint
+
+from pemn_compress.config import MaskConfig
+from pemn_compress.masked_weight import MaskChain
+from pemn_compress.masking import mask_, masked_weights
+from pemn_compress.together import Together, detach
+
+
+class Net(nn.Module):
+    """Two heads on one body, which may be run under checkpointing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.body = nn.Sequential(nn.Linear(12, 8), nn.ReLU(), nn.Linear(8, 8))
+        self.one, self.two, self.unused = nn.Linear(8, 3), nn.Linear(8, 2), nn.Linear(4, 4)
+        self.recompute = self.fails = False
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        x = checkpoint(self.body, x, use_reentrant=False) if self.recompute else self.body(x)
+        if self.fails:
+            raise ValueError("no")
+        return self.one(x.detach()), self.two(x)
+
+
+def net(**options: object) -> Net:
+    model = Net()
+    mask_(model, MaskConfig(**options))  # type: ignore[arg-type]
+    return model
+
+
+def inputs() -> torch.Tensor:
+    return torch.linspace(-1, 1, 48).reshape(4, 12)
+
+
+def gradients(model: Net) -> dict[str, torch.Tensor | None]:
+    model.zero_grad(set_to_none=True)
+    one, two = model(inputs())
+    (one.square().sum() + two.sum()).backward()
+    return {name: parameter.grad for name, parameter in model.named_parameters()}
+
+
+def equal(left: dict[str, torch.Tensor | None], right: dict[str, torch.Tensor | None]) -> bool:
+    assert left.keys() == right.keys()
+    pairs = ((left[name], right[name]) for name in left)
+    return all(
+        one is other is None or (one is not None and other is not None and one.equal(other)) for one, other in pairs
+    )
+
+
+def chains(model: nn.Module) -> list[MaskChain]:
+    return [module for module in model.modules() if isinstance(module, MaskChain)]
+
+
+@pytest.mark.parametrize("alphabet", ["keep", "sign", "ternary"])
+@pytest.mark.parametrize("learner", ["threshold", "topk", "topk-global"])
+def test_the_same_outputs_and_gradients(learner: str, alphabet: str) -> None:
+    model = net(learner=learner, alphabet=alphabet)
+    apart = copy.deepcopy(model)
+    for hook in list(apart._forward_pre_hooks.values()):
+        if isinstance(getattr(hook, "__self__", None), Together):
+            hook.__self__.members.clear()
+    for one, other in zip(model(inputs()), apart(inputs()), strict=True):
+        assert torch.equal(one, other)
+    found = gradients(model)
+    assert equal(found, gradients(apart))
+    assert found["unused.parametrizations.weight.original"] is None
+    assert found["body.0.parametrizations.weight.original"] is not None
+
+
+def test_they_are_made_once_a_forward_and_forgotten_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pemn_compress import together
+
+    made: list[int] = []
+    real = together.StraightThroughMany.apply
+    monkeypatch.setattr(
+        together.StraightThroughMany, "apply", lambda *found: (made.append(len(found) - 2), real(*found))[1]
+    )
+    model = net()
+    gradients(model)
+    assert made == [5]
+    assert all(chain.ready is None for chain in chains(model))
+    with torch.no_grad():
+        model(inputs())
+    assert made == [5]
+    gradients(net(scale="channel"))
+    assert made == [5]
+
+
+def test_checkpointing_finds_the_same_gradients() -> None:
+    model = net()
+    expected = gradients(model)
+    model.recompute = True
+    assert equal(gradients(model), expected)
+
+
+def test_losses_may_go_back_one_after_another() -> None:
+    model = net()
+    expected = gradients(model)
+    model.zero_grad(set_to_none=True)
+    one, two = model(inputs())
+    one.square().sum().backward()
+    two.sum().backward()
+    assert equal({name: parameter.grad for name, parameter in model.named_parameters()}, expected)
+
+
+def test_a_forward_that_fails_leaves_no_weight_behind() -> None:
+    model = net()
+    model.fails = True
+    with pytest.raises(ValueError, match="no"):
+        model(inputs())
+    assert all(chain.ready is None for chain in chains(model))
+
+
+def test_scores_may_change_between_forwards_but_not_before_backward() -> None:
+    model = net()
+    with torch.no_grad():
+        masked_weights(model)[0][2].neg_()
+    _, two = model(inputs())
+    with torch.no_grad():
+        masked_weights(model)[0][2].neg_()
+    with pytest.raises(RuntimeError, match="of a mask were changed in place between forward and backward"):
+        two.sum().backward()
+
+
+def test_a_copy_has_its_own() -> None:
+    model = net()
+    twin = copy.deepcopy(model)
+    expected = gradients(model)
+    with torch.no_grad():
+        for _, _, score in masked_weights(model):
+            score.neg_()
+    assert equal(gradients(twin), expected)
+    assert not equal(gradients(model), expected)
+
+
+def test_what_else_is_registered_on_a_weight_counts() -> None:
+    class Half(nn.Module):
+        def forward(self, weight: torch.Tensor) -> torch.Tensor:
+            return weight / 2
+
+    model = net()
+    before = model(inputs())[1] - model.two.bias
+    parametrize.register_parametrization(model.two, "weight", Half())
+    torch.testing.assert_close(model(inputs())[1] - model.two.bias, before / 2)
+
+
+def test_nothing_is_left_once_detached() -> None:
+    model, plain = net(learner="topk-global"), nn.Linear(2, 2)
+    detach(model)
+    for hooks in ("_forward_pre_hooks", "_forward_hooks", "_forward_hooks_always_called"):
+        assert getattr(model, hooks) == getattr(plain, hooks)
+    assert gradients(model)["two.parametrizations.weight.original"] is not None
