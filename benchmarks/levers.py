@@ -32,6 +32,7 @@ ROWS: Rows = {
     "ema 0.999": ("default", {"ema": 0.999}),
     "mixup 0.2": ("default", {"mixup": 0.2}),
     "cutmix 1": ("default", {"cutmix": 1.0}),
+    "rate 3": ("default", {"rate": 3.0}),
     "rate 10": ("default", {"rate": 10.0}),
     "rate 30": ("default", {"rate": 30.0}),
     "int8 first,last": ("default", {"int8_layers": ("first", "last")}),

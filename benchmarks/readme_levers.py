@@ -9,7 +9,15 @@ from benchmarks.markdown import byte_count
 
 __all__ = ["VERDICTS", "levers"]
 
-VERDICTS: Mapping[str, str] = {}
+VERDICTS: Mapping[str, str] = {
+    "teacher": "no gain for keep masks beyond the spread of seeds",
+    "sign, teacher": "ahead of sign alone, within the spread",
+    "sign from dense": "ahead of sign alone, within the spread, for a dense run before it",
+    "sign from dense, teacher": "the best of sign, for a dense run before it",
+    "rate 3": "too low a price to shorten so short a run's file",
+    "rate 10": "fewer bytes, at a price: a smaller net comes first",
+    "int8 first,last": "no gain beyond the spread of seeds, for half as many bytes again",
+}
 """Row of `benchmarks.levers` to one sentence; a row without one is there to compare with."""
 
 
@@ -17,7 +25,7 @@ def levers(results: Mapping[str, Any]) -> str:
     """Every lever's accuracy, and what it adds to the default's on the same seeds."""
     data, budget = results["data"], results["budget"]
     lines = [
-        "| lever | seeds | validation % | over the default | test % | file | |",
+        "| lever | seeds | validation % | over the default, same seeds | test % | file | |",
         "| --- |" + " ---: |" * 5 + " --- |",
     ]
     for row in results["summary"]:
@@ -35,6 +43,7 @@ def levers(results: Mapping[str, Any]) -> str:
     net = " ".join([budget["model"], *(f"{name} {value}" for name, value in budget["model_args"].items())])
     return (
         f"Levers of training, one at a time: {data['description'] or data['kind']}, {data['train']:,} training images,"
-        f" {net}, {budget['epochs']} epochs. Two seeds of the default are two points apart; choices are made on the"
+        f" {net}, {budget['epochs']} epochs. Two seeds of the default are two points apart, so one seed settles"
+        " nothing under two; averages and mixing are not measured at this size yet. Choices are made on the"
         " validation images (`python -m benchmarks.levers`):\n\n" + "\n".join(lines)
     )
