@@ -15,7 +15,7 @@ from pemn_formats.foresight import Foreseen, most_bytes
 
 __all__ = ["FEWEST_BITS", "LARGEST_DTYPE", "SMALLEST_DTYPE", "NetBytes", "bytes_of_a_net", "can_steer"]
 
-SMALLEST_DTYPE, LARGEST_DTYPE = LOG8, "float16"
+SMALLEST_DTYPE, LARGEST_DTYPE = LOG8, "float32"
 """Between these a file of a budget stores what is not masked, unless a run names one dtype."""
 
 FEWEST_BITS = 0.7

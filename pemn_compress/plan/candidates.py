@@ -57,7 +57,7 @@ class Candidate:
             "ledger": dataclasses.asdict(self.bytes.least),
             "file_bytes": self.bytes.least.file,
             "file_bytes_likely": self.bytes.likely,
-            "file_bytes_float16": self.bytes.most,
+            "file_bytes_float32": self.bytes.most,
             "sure": self.sure,
             "used": self.used,
         }
