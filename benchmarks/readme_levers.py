@@ -14,6 +14,7 @@ VERDICTS: Mapping[str, str] = {
     "sign, teacher": "ahead of sign alone, within the spread",
     "sign from dense": "ahead of sign alone, within the spread, for a dense run before it",
     "sign from dense, teacher": "the best of sign, for a dense run before it",
+    "ema 0.99": "three points ahead in mid-run, none at the end of a learning rate that falls to 0",
     "rate 3": "too low a price to shorten so short a run's file",
     "rate 10": "fewer bytes, at a price: a smaller net comes first",
     "int8 first,last": "no gain beyond the spread of seeds, for half as many bytes again",
@@ -44,6 +45,6 @@ def levers(results: Mapping[str, Any]) -> str:
     return (
         f"Levers of training, one at a time: {data['description'] or data['kind']}, {data['train']:,} training images,"
         f" {net}, {budget['epochs']} epochs. Two seeds of the default are two points apart, so one seed settles"
-        " nothing under two; averages and mixing are not measured at this size yet. Choices are made on the"
+        " nothing under two; mixing is not measured at this size yet. Choices are made on the"
         " validation images (`python -m benchmarks.levers`):\n\n" + "\n".join(lines)
     )
