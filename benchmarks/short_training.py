@@ -121,7 +121,8 @@ def run_row(
         "epoch_seconds": round(statistics.median(report.seconds for report in watched.reports), 2),
         "images_per_second": round(statistics.median(report.images_per_second for report in watched.reports), 1),
     }
-    dense_model = build_model(dataclasses.replace(config, mask=None), described)
+    plain = dataclasses.replace(config.train, density_ramp=0.0)
+    dense_model = build_model(dataclasses.replace(config, mask=None, train=plain), described)
     safetensors.torch.save_file(dense_model.state_dict(), folder / "dense.safetensors")
     record["dense_float32_bytes"] = (folder / "dense.safetensors").stat().st_size
     if config.mask is None:

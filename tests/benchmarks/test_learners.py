@@ -39,3 +39,10 @@ def test_every_row_is_a_run() -> None:
     for row in learners.ROWS:
         config = short_training.config_of(row, 3, budget, "digits", learners.ROWS)
         assert config.train.epochs == 1, row
+
+
+def test_a_row_with_a_ramp_is_measured_beside_its_dense_net(tmp_path: Path) -> None:
+    learners.main([*SMALL, "--rows", "topk-global 0.2, ramp", "--seeds", "0", "--out", str(tmp_path / "a.json")])
+    (run,) = json.loads((tmp_path / "a.json").read_text())["runs"]
+    assert run["density"] == pytest.approx(0.2, abs=0.001)
+    assert run["dense_float32_bytes"] > run["files"]["float16"]["bytes"]
