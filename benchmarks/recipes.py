@@ -1,0 +1,145 @@
+"""Which net and which recipe learn most in a file of a given size?
+
+    python -m benchmarks.recipes --data folder:PATH --describe "CIFAR-10 as JPEG files" --budgets 12000
+    python -m benchmarks.recipes --data folder:PATH --describe "CIFAR-10 as JPEG files" --budgets 66000 --epochs 3
+
+Each candidate is trained, steered to the budget, exported and loaded as the commands do it; those of one budget share
+images and epochs. Candidates are compared on validation images; test images are looked at once a run and choose
+nothing. Runs that `--out` holds for the same budget, candidate, seed, images and epochs are not repeated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.budgets import run_budget
+from benchmarks.record import RESULTS, write_results
+from benchmarks.table import render
+from pemn_compress.data import Splits, load_data
+from pemn_compress.train.subset import stratified_subset
+
+__all__ = ["CANDIDATES", "main", "winners"]
+
+
+def _resnet(depth: int, width: int, **options: Any) -> dict[str, Any]:
+    return {"model": "resnet", "model_args": {"depth": depth, "width": width}, **options}
+
+
+def _mixer(dim: int, depth: int, **options: Any) -> dict[str, Any]:
+    return {"model": "convmixer", "model_args": {"dim": dim, "depth": depth, "kernel": 5, "patch": 4}, **options}
+
+
+# Budget -> candidate -> options beside the preset `default`. Widths are the largest that the budget holds.
+CANDIDATES: Mapping[int, Mapping[str, dict[str, Any]]] = {
+    12_000: {
+        "resnet-8": _resnet(8, 18),
+        "resnet-14": _resnet(14, 12),
+        "resnet-20": _resnet(20, 9),
+        "convmixer, depth 3": _mixer(124, 3),
+        "convmixer, depth 6": _mixer(82, 6),
+        "resnet-8, rate 0.01": _resnet(8, 18, lr=0.01),
+        "resnet-8, rate 0.04": _resnet(8, 18, lr=0.04),
+        "resnet-8, dense ends in 8 bits": _resnet(8, 18, int8_layers=("first", "last")),
+        "resnet-8, ternary": _resnet(8, 12, alphabet="ternary"),
+    },
+    33_000: {
+        "resnet-8": _resnet(8, 31),
+        "resnet-14": _resnet(14, 20),
+        "convmixer, depth 3": _mixer(240, 3),
+    },
+    66_000: {
+        "resnet-8": _resnet(8, 45),
+        "resnet-14": _resnet(14, 29),
+    },
+    170_000: {
+        "resnet-8": _resnet(8, 73),
+        "resnet-14": _resnet(14, 48),
+    },
+}
+
+
+def winners(runs: Sequence[Mapping[str, Any]]) -> dict[int, str]:
+    """The candidate of each budget with the best mean validation accuracy."""
+    best: dict[int, tuple[float, str]] = {}
+    for budget, candidate in dict.fromkeys((run["budget"], run["candidate"]) for run in runs):
+        found = [run["validation_accuracy"] for run in runs if (run["budget"], run["candidate"]) == (budget, candidate)]
+        best[budget] = max(best.get(budget, (0.0, "")), (sum(found) / len(found), candidate))
+    return {budget: candidate for budget, (_, candidate) in sorted(best.items())}
+
+
+def show(runs: Sequence[Mapping[str, Any]]) -> str:
+    """The runs as a table; a star marks the winners."""
+    chosen = winners(runs)
+    header = ["budget", "candidate", "seed", "images", "epochs", "file B", "validation %", "test %", "seconds"]
+    rows = [
+        [
+            run["budget"],
+            run["candidate"] + (" *" if chosen[run["budget"]] == run["candidate"] else ""),
+            run["seed"],
+            run["train"],
+            run["epochs"],
+            run["file_bytes"],
+            run["validation_accuracy"],
+            run["test_accuracy"],
+            run["training_seconds"],
+        ]
+        for run in runs
+    ]
+    return render(header, rows)
+
+
+def _key(run: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(run[name] for name in ("budget", "candidate", "seed", "train", "epochs"))
+
+
+def _images(given: argparse.Namespace) -> Splits:
+    splits = load_data(given.data, validation=0.1, seed=0)
+    if not given.limit_train:
+        return splits
+    return dataclasses.replace(splits, train=stratified_subset(splits.train, given.limit_train, 0))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", required=True, help="a data set's name, or folder:PATH")
+    parser.add_argument("--describe", default=None, help="what the images are, for the results (never their path)")
+    parser.add_argument("--budgets", nargs="+", type=int, choices=list(CANDIDATES), default=list(CANDIDATES))
+    parser.add_argument("--only", nargs="+", metavar="CANDIDATE", help="leave the others out")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--limit-train", type=int, default=15_000, help="training images (0: all)")
+    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--out", type=Path, default=RESULTS / "recipes.json")
+    given = parser.parse_args(arguments)
+    torch.set_num_threads(given.threads)
+    splits = _images(given)
+    facts = {"kind": splits.spec.name.partition(":")[0], "description": given.describe, "size": list(splits.spec.size)}
+    shared = {"epochs": given.epochs, "batch_size": 128, "threads": given.threads, "device": given.device}
+    for seed in given.seeds:
+        for budget in given.budgets:
+            for candidate, options in CANDIDATES[budget].items():
+                if given.only and candidate not in given.only:
+                    continue
+                named = {"candidate": candidate, "train": len(splits.train), "epochs": given.epochs}
+                runs = json.loads(given.out.read_text())["runs"] if given.out.is_file() else []
+                if _key({"budget": budget, "seed": seed, **named}) in map(_key, runs):
+                    continue
+                with tempfile.TemporaryDirectory() as folder:
+                    found = run_budget(budget, seed, {**shared, **options}, splits, Path(folder))
+                runs.append({**found, **named, "options": options})
+                runs.sort(key=lambda run: (run["budget"], run["candidate"], run["seed"]))
+                write_results(given.out, {"data": facts, "winners": winners(runs), "runs": runs})
+                print(show(runs), flush=True)
+
+
+if __name__ == "__main__":
+    main()
