@@ -180,6 +180,8 @@ class _Training:
         )
         if self.run is not None and self.ranks.first:
             self.run.write_result(result.to_dict())
+        # Other programs, safetensors among them, take no tensors in another order.
+        self.model.to(memory_format=torch.contiguous_format)
         return result
 
     def _train(self, epoch: int) -> tuple[float, float, float]:

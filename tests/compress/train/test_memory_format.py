@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+import safetensors.torch
 import torch
 from torch import Tensor, nn
 from torchvision.models import resnet18
@@ -45,6 +46,15 @@ def test_nets_train_in_the_format_chosen_for_them(net: nn.Module, images: ImageS
     splits = Splits(spec, images, images, images)
     result = fit(mask_(net), splits, TrainConfig(epochs=1, batch_size=8))
     assert result.epochs == 1
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_a_trained_net_lies_in_memory_as_others_expect(masked: bool, images: ImageSet, spec: DataSpec) -> None:
+    net = build("convmixer", dim=8, depth=1, classes=3, patch=2)
+    net = mask_(net) if masked else net
+    fit(net, Splits(spec, images, images, images), TrainConfig(epochs=1, batch_size=8, channels_last=True))
+    assert all(value.is_contiguous() for value in net.state_dict().values())
+    assert safetensors.torch.save(net.state_dict())
 
 
 def test_both_formats_learn_the_same_to_rounding(images: ImageSet, spec: DataSpec) -> None:
