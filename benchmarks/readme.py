@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.markdown import byte_count, table, where
+from benchmarks.readme_budgets import budgets, recipes
 from benchmarks.readme_levers import levers
 from benchmarks.readme_reference import reference_baseline, reference_speed
 from benchmarks.readme_training import learners, mask_cost, training_memory
@@ -212,30 +213,6 @@ def _times(way: Mapping[str, Any], cache: str) -> str:
     return f"{way[cache]['median_ms']:,.0f} ({way['ratio_to_safetensors_float32'][cache]:.2f}x)"
 
 
-def budgets(results: Mapping[str, Any]) -> str:
-    """What every budget was filled with."""
-    recipe, data = results["recipe"], results["data"]
-    rows = [
-        (
-            byte_count(run["budget"]),
-            f"{recipe['model']}, " + ", ".join(f"{name} {value}" for name, value in sorted(run["model_args"].items())),
-            f"{run['masked_weights']:,}",
-            byte_count(run["file_bytes"]),
-            f"{100 * run['used']:.2f} %",
-            f"{run['test_accuracy']:.1f}",
-        )
-        for run in results["runs"]
-    ]
-    header = ("budget", "net that was planned", "masked weights", "file", "used", "test accuracy %")
-    epochs = f"{recipe['epochs']} epoch{'s' * (recipe['epochs'] > 1)}"
-    images = f"{data['train']:,} images of {data['description'] or data['kind']}"
-    return (
-        f"Files of runs with a budget, after {epochs} on {images}:"
-        " long enough for the size, too short for the accuracy"
-        f" (`python -m benchmarks.budgets`, {where(results)}):\n\n{table(header, rows)}"
-    )
-
-
 REGIONS: Mapping[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {
     "headline": ("digits_seeds", headline),
     "digits": ("digits_seeds", digits),
@@ -246,6 +223,7 @@ REGIONS: Mapping[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {
     "reference_speed": ("reference_speed", reference_speed),
     "reference_baseline": ("reference_baseline", reference_baseline),
     "budgets": ("budgets", budgets),
+    "recipes": ("recipes", recipes),
     "learners": ("learners", learners),
     "levers": ("levers", levers),
     "mask_cost": ("mask_cost", mask_cost),

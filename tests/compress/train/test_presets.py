@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 
 from pemn_compress import models
+from pemn_compress.data import DataSpec
+from pemn_compress.plan.bytes_of_a_net import bytes_of_a_net
 from pemn_compress.train.building import build_model
 from pemn_compress.train.presets import PRESETS, resolve
 from pemn_compress.train.size_estimate import count_masks, estimate_bytes
@@ -16,6 +18,16 @@ def test_every_preset_is_a_run(name: str) -> None:
     options = resolve(name, {})
     assert options.model in models.names()
     models.check(options.model, options.model_args)
+
+
+@pytest.mark.parametrize(("name", "size"), [("12kb", 12_000), ("33kb", 33_000), ("66kb", 66_000), ("170kb", 170_000)])
+def test_presets_of_a_size_hold_nets_that_use_it(name: str, size: int) -> None:
+    options = resolve(name, {})
+    found = bytes_of_a_net(options, DataSpec("cifar10", 10, 3, (32, 32), ("0.5",) * 3, ("0.25",) * 3).to_input())
+    assert options.budget == size
+    assert found.fewest <= size <= found.most
+    assert resolve(name, {"regular": True}).budget is None
+    assert resolve(name, {"budget": 9_000}).model_args == {}
 
 
 def test_paper_is_the_references_command() -> None:
@@ -69,7 +81,11 @@ def test_what_the_user_says_wins(preset: str, explicit: dict[str, Any], expected
 @pytest.mark.parametrize(
     ("preset", "explicit", "message"),
     [
-        ("papre", {}, r"unknown preset 'papre' \(did you mean 'paper'\?\); known: default, digits, paper"),
+        (
+            "papre",
+            {},
+            r"unknown preset 'papre' \(did you mean 'paper'\?\); known: default, digits, paper, 12kb",
+        ),
         ("paper", {"ratio": 0.0}, "ratio must be greater than 0 and at most 1, found 0.0"),
         (None, {"density": 1.5}, "density must lie between 0 and 1, both excluded, found 1.5"),
         (None, {"regular": True, "strategy": "rp"}, "strategy is an option of masks, and a regular run has none"),

@@ -1,0 +1,61 @@
+"""The README's regions about files of a given size: what budgets were filled with, which nets learn most in them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from benchmarks.markdown import byte_count, table, where
+
+__all__ = ["budgets", "recipes"]
+
+
+def budgets(results: Mapping[str, Any]) -> str:
+    """What every budget was filled with."""
+    recipe, data = results["recipe"], results["data"]
+    rows = [
+        (
+            byte_count(run["budget"]),
+            f"{recipe['model']}, " + ", ".join(f"{name} {value}" for name, value in sorted(run["model_args"].items())),
+            f"{run['masked_weights']:,}",
+            byte_count(run["file_bytes"]),
+            f"{100 * run['used']:.2f} %",
+            f"{run['test_accuracy']:.1f}",
+        )
+        for run in results["runs"]
+    ]
+    header = ("budget", "net that was planned", "masked weights", "file", "used", "test accuracy %")
+    epochs = f"{recipe['epochs']} epoch{'s' * (recipe['epochs'] > 1)}"
+    images = f"{data['train']:,} images of {data['description'] or data['kind']}"
+    return (
+        f"Files of runs with a budget, after {epochs} on {images}:"
+        " long enough for the size, too short for the accuracy"
+        f" (`python -m benchmarks.budgets`, {where(results)}):\n\n{table(header, rows)}"
+    )
+
+
+def recipes(results: Mapping[str, Any]) -> str:
+    """Every candidate of every size, the chosen one in bold."""
+    rows = []
+    for run in results["runs"]:
+        chosen = results["winners"][str(run["budget"])] == run["candidate"]
+        net = ", ".join(f"{name} {value}" for name, value in sorted(run["model_args"].items()))
+        rows.append(
+            (
+                byte_count(run["budget"]),
+                f"**{run['candidate']}**" if chosen else run["candidate"],
+                net,
+                f"{run['train']:,} x {run['epochs']}",
+                byte_count(run["file_bytes"]),
+                f"{run['validation_accuracy']:.1f}",
+                f"{run['test_accuracy']:.1f}",
+            )
+        )
+    header = ("size", "candidate", "net", "images x epochs", "file", "validation %", "test %")
+    seeds = len({run["seed"] for run in results["runs"]})
+    data = results["data"]
+    return (
+        f"Nets for a file of a given size, {data['description'] or data['kind']}, {seeds} seed{'s' * (seeds > 1)} each;"
+        " the validation images choose (bold), after runs that are short, and shorter the larger the file"
+        f" (`python -m benchmarks.recipes`, {where(results)}):\n\n{table(header, rows)}"
+    )
