@@ -11,13 +11,19 @@ __all__ = ["VERDICTS", "levers"]
 
 VERDICTS: Mapping[str, str] = {
     "teacher": "no gain for keep masks beyond the spread of seeds",
-    "sign, teacher": "ahead of sign alone, within the spread",
-    "sign from dense": "ahead of sign alone, within the spread, for a dense run before it",
-    "sign from dense, teacher": "the best of sign, for a dense run before it",
-    "ema 0.99": "three points ahead in mid-run, none at the end of a learning rate that falls to 0",
-    "rate 3": "too low a price to shorten so short a run's file",
-    "rate 10": "fewer bytes, at a price: a smaller net comes first",
-    "int8 first,last": "no gain beyond the spread of seeds, for half as many bytes again",
+    "sign, teacher": "ahead of sign alone, about the spread",
+    "sign from dense": "ahead of sign alone, about the spread, for a dense run before it",
+    "sign from dense, teacher": "the best of one bit, for a dense run before it",
+    "3 epochs of sign from 3 of dense": "at equal compute a dense start does not pay",
+    "ema 0.999": "nothing at the end of a learning rate that falls to 0",
+    "mixup 0.2": "nothing in so short a run",
+    "cutmix 1": "too strong for so short a run",
+    "rate 10": "a tenth of the file for a point or two: a smaller net comes first",
+    "rate 30": "far too much: the masks stop learning",
+    "int8 first,last": "no gain beyond the spread, for half as many bytes again",
+    "label smoothing 0.1": "nothing in so short a run",
+    "weight decay 0": "no effect that shows",
+    "weight decay 0.05": "no effect that shows",
 }
 """Row of `benchmarks.levers` to one sentence; a row without one is there to compare with."""
 
@@ -44,7 +50,7 @@ def levers(results: Mapping[str, Any]) -> str:
     net = " ".join([budget["model"], *(f"{name} {value}" for name, value in budget["model_args"].items())])
     return (
         f"Levers of training, one at a time: {data['description'] or data['kind']}, {data['train']:,} training images,"
-        f" {net}, {budget['epochs']} epochs. Two seeds of the default are two points apart, so one seed settles"
-        " nothing under two; mixing is not measured at this size yet. Choices are made on the"
-        " validation images (`python -m benchmarks.levers`):\n\n" + "\n".join(lines)
+        f" {net}, {budget['epochs']} epochs. Runs of the default are up to two points apart, so one seed settles"
+        " nothing under two. Choices are made on the validation images (`python -m benchmarks.levers`):\n\n"
+        + "\n".join(lines)
     )

@@ -74,9 +74,9 @@ PRESETS: dict[str, dict[str, Any]] = {
         "erasing": 0.2,
     },
     "12kb": _sized(12_000, 14, 12),
-    "33kb": _sized(33_000, 14, 20),
-    "66kb": _sized(66_000, 14, 29),
-    "170kb": _sized(170_000, 14, 48),
+    "33kb": _sized(33_000, 8, 31),
+    "66kb": _sized(66_000, 8, 45),
+    "170kb": _sized(170_000, 8, 73),
 }
 """Options by preset, under the names of `RunConfig.to_options`."""
 
