@@ -27,7 +27,7 @@ demo: $(STAMPS)/run
 	$(BIN)/pemn-compress demo --force
 
 test: $(STAMPS)/dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4
 
 lint: $(STAMPS)/dev
 	$(BIN)/ruff check .
