@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,9 @@ def start(*arguments: object) -> subprocess.Popen[str]:
     """The command in a process of its own, with one thread."""
     line = [sys.executable, "-m", "pemn_cli", "train", *map(str, arguments)]
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(line, env={**os.environ, "OMP_NUM_THREADS": "1"}, **pipes)
+    # A shell without job control starts what it puts into the background deaf to Ctrl-C, and so are its children.
+    hearing = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
+    return subprocess.Popen(line, env={**os.environ, "OMP_NUM_THREADS": "1"}, preexec_fn=hearing, **pipes)
 
 
 def wait_for_epoch(process: subprocess.Popen[str], run: Path, epoch: int) -> None:
