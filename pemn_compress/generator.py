@@ -6,6 +6,7 @@ from functools import partial
 
 import torch
 
+from pemn_compress.tiling import tile
 from pemn_formats import fills, philox, values
 from pemn_formats.errors import PemnError
 from pemn_formats.normal_table import NORMAL_SHIFT, NORMAL_TABLE
@@ -118,7 +119,7 @@ def expand(prototype: torch.Tensor, span: int, seed: int, stream: int, count: in
     """
     length = prototype.numel()
     if not span:
-        return prototype if count == length else prototype.repeat(-(-count // length))[:count].clone()
+        return prototype if count == length else tile(prototype, count).clone()
     if prototype.device.type == "cpu":
         return prototype[torch.from_numpy(fills.fill_index(length, span, seed, stream, 0, count))]
     return prototype[fill_index(length, span, seed, stream, 0, count, prototype.device)]

@@ -10,12 +10,13 @@ from typing import Any
 from pemn_compress.saving import to_content
 from pemn_compress.train.building import build_model
 from pemn_compress.train.run_config import RunConfig
-from pemn_formats.content import LOG8, Content
+from pemn_compress.within import DTYPES_BY_SIZE
+from pemn_formats.content import Content
 from pemn_formats.foresight import Foreseen, most_bytes
 
 __all__ = ["FEWEST_BITS", "LARGEST_DTYPE", "SMALLEST_DTYPE", "NetBytes", "bytes_of_a_net", "can_steer"]
 
-SMALLEST_DTYPE, LARGEST_DTYPE = LOG8, "float32"
+SMALLEST_DTYPE, LARGEST_DTYPE = DTYPES_BY_SIZE[0], DTYPES_BY_SIZE[-1]
 """Between these a file of a budget stores what is not masked, unless a run names one dtype."""
 
 FEWEST_BITS = 0.7
