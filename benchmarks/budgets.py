@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -21,7 +20,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.record import RESULTS, write_results
+from benchmarks.record import RESULTS, held_runs, write_results
 from benchmarks.table import render
 from pemn_compress import load_model
 from pemn_compress.data import Splits, load_data
@@ -83,15 +82,6 @@ def run_budget(budget: int, seed: int, options: Mapping[str, Any], splits: Split
         "plan_seconds": round(plan_seconds, 2),
         "training_seconds": round(seconds, 1),
     }
-
-
-def _held(out: Path, shared: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The runs of an earlier file whose shared options are these."""
-    if not out.is_file():
-        return []
-    found = json.loads(out.read_text())
-    same = all(found.get(key) == value for key, value in shared.items())
-    return list(found["runs"]) if same else []
 
 
 def show(runs: Sequence[Mapping[str, Any]]) -> str:
@@ -157,7 +147,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "test": len(splits.test),
     }
     shared = {"data": facts, "recipe": recipe}
-    runs = _held(options.out, shared)
+    runs = held_runs(options.out, shared)
     with tempfile.TemporaryDirectory() as folder:
         for seed in options.seeds:
             for budget in options.budgets:

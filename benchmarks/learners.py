@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.environment import environment
-from benchmarks.record import RESULTS, write_results
+from benchmarks.record import RESULTS, held_runs, write_results
 from benchmarks.short_training import Budget, Rows, parser_of, prepare, run_row
 from benchmarks.table import render
 from pemn_compress.data import Splits
@@ -70,17 +70,6 @@ def summary(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return out
 
 
-def held(path: Path, facts: Mapping[str, Any], budget: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The runs that a result file holds for the same data and budget; none when it is not there or is about others."""
-    if not path.is_file():
-        return []
-    found = json.loads(path.read_text())
-    if (found["data"], found["budget"]) != (json.loads(json.dumps(facts)), json.loads(json.dumps(budget))):
-        return []
-    runs: list[dict[str, Any]] = found["runs"]
-    return runs
-
-
 def joined(rows: Rows, *parts: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """All runs of `rows`, of equal row and seed the last one; in their order, then by seed."""
     last = {(run["row"], run["seed"]): run for part in parts for run in part}
@@ -99,7 +88,9 @@ def main(
     shared = dataclasses.asdict(budget)
     code = environment()["code"]
     with tempfile.TemporaryDirectory() as folder:
-        runs: list[Mapping[str, Any]] = [run for path in options.merge for run in held(path, facts, shared)]
+        runs: list[Mapping[str, Any]] = [
+            run for path in options.merge for run in held_runs(path, {"data": facts, "budget": shared})
+        ]
         for seed in options.seeds:
             for row in options.rows:
                 run = _measured(row, rows, seed, budget, splits, Path(folder))
@@ -135,7 +126,7 @@ def _write(
     out: Path, facts: Mapping[str, Any], budget: Mapping[str, Any], rows: Rows, runs: Sequence[Mapping[str, Any]]
 ) -> list[Mapping[str, Any]]:
     """Add runs to a result file and return all that it then holds."""
-    everything = joined(rows, held(out, facts, budget), runs)
+    everything = joined(rows, held_runs(out, {"data": facts, "budget": budget}), runs)
     write_results(out, {"data": facts, "budget": budget, "summary": summary(everything), "runs": everything})
     return everything
 

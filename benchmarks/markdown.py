@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["byte_count", "table", "where"]
+__all__ = ["byte_count", "net_phrase", "table", "where"]
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -17,6 +17,11 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def byte_count(count: float) -> str:
     """Bytes, with commas."""
     return f"{count:,.0f} B"
+
+
+def net_phrase(options: Mapping[str, Any]) -> str:
+    """A model and its arguments, such as `convmixer dim 48 depth 4`."""
+    return " ".join([options["model"], *(f"{name} {value}" for name, value in options["model_args"].items())])
 
 
 def where(results: Mapping[str, Any]) -> str:

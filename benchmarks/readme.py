@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.markdown import byte_count, table, where
+from benchmarks.markdown import byte_count, net_phrase, table, where
 from benchmarks.readme_budgets import budgets, recipes
 from benchmarks.readme_levers import levers
 from benchmarks.readme_reference import reference_baseline, reference_speed
@@ -161,7 +161,7 @@ def short_training(results: Mapping[str, Any]) -> str:
         for row in results["summary"]
     ]
     data, budget = results["data"], results["budget"]
-    net = " ".join([budget["model"], *(f"{name} {value}" for name, value in budget["model_args"].items())])
+    net = net_phrase(budget)
     header = ("masks", "test accuracy %, trained", "from the file", "from a lossless file", "file", "smaller by")
     return (
         f"A short run on real images: {data['description'] or data['kind']}, {data['train']:,} training images, {net},"

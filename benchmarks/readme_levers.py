@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from benchmarks.markdown import byte_count
+from benchmarks.markdown import byte_count, net_phrase
 
 __all__ = ["VERDICTS", "levers"]
 
@@ -47,7 +47,7 @@ def levers(results: Mapping[str, Any]) -> str:
             VERDICTS.get(row["row"], ""),
         )
         lines.append("| " + " | ".join(cells) + " |")
-    net = " ".join([budget["model"], *(f"{name} {value}" for name, value in budget["model_args"].items())])
+    net = net_phrase(budget)
     return (
         f"Levers of training, one at a time: {data['description'] or data['kind']}, {data['train']:,} training images,"
         f" {net}, {budget['epochs']} epochs. Runs of the default are up to two points apart, so one seed settles"

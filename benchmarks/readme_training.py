@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from benchmarks.markdown import byte_count, table, where
+from benchmarks.markdown import byte_count, net_phrase, table, where
 
 __all__ = ["learners", "mask_cost", "training_memory"]
 
@@ -24,7 +24,7 @@ def learners(results: Mapping[str, Any]) -> str:
         for row in results["summary"]
     ]
     data, budget = results["data"], results["budget"]
-    net = " ".join([budget["model"], *(f"{name} {value}" for name, value in budget["model_args"].items())])
+    net = net_phrase(budget)
     header = ("learner", "validation %", "over the default", "test %", "density", "file")
     return (
         f"One change to the default a row: {data['description'] or data['kind']}, {data['train']:,} training images,"

@@ -11,8 +11,6 @@ nothing. Runs that `--out` holds for the same budget, candidate, seed, images an
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,10 +19,9 @@ from typing import Any
 import torch
 
 from benchmarks.budgets import run_budget
-from benchmarks.record import RESULTS, write_results
+from benchmarks.images import load_images
+from benchmarks.record import RESULTS, held_runs, write_results
 from benchmarks.table import render
-from pemn_compress.data import Splits, load_data
-from pemn_compress.train.subset import stratified_subset
 
 __all__ = ["CANDIDATES", "main", "winners"]
 
@@ -100,13 +97,6 @@ def _key(run: Mapping[str, Any]) -> tuple[Any, ...]:
     return tuple(run[name] for name in ("budget", "candidate", "seed", "train", "epochs"))
 
 
-def _images(given: argparse.Namespace) -> Splits:
-    splits = load_data(given.data, validation=0.1, seed=0)
-    if not given.limit_train:
-        return splits
-    return dataclasses.replace(splits, train=stratified_subset(splits.train, given.limit_train, 0))
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, help="a data set's name, or folder:PATH")
@@ -121,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=RESULTS / "recipes.json")
     given = parser.parse_args(arguments)
     torch.set_num_threads(given.threads)
-    splits = _images(given)
+    splits = load_images(given.data, given.limit_train)
     facts = {"kind": splits.spec.name.partition(":")[0], "description": given.describe, "size": list(splits.spec.size)}
     shared = {"epochs": given.epochs, "batch_size": 128, "threads": given.threads, "device": given.device}
     for seed in given.seeds:
@@ -130,7 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 if given.only and candidate not in given.only:
                     continue
                 named = {"candidate": candidate, "train": len(splits.train), "epochs": given.epochs}
-                runs = json.loads(given.out.read_text())["runs"] if given.out.is_file() else []
+                runs = held_runs(given.out, {"data": facts})
                 if _key({"budget": budget, "seed": seed, **named}) in map(_key, runs):
                     continue
                 with tempfile.TemporaryDirectory() as folder:

@@ -10,9 +10,18 @@ from typing import Any
 from benchmarks.environment import environment
 from pemn_formats.atomic import atomic_write
 
-__all__ = ["RESULTS", "write_results"]
+__all__ = ["RESULTS", "held_runs", "write_results"]
 
 RESULTS = Path(__file__).parent / "results"
+
+
+def held_runs(path: Path, shared: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The runs that a result file holds under the same `shared` facts; none when it is not there or has others."""
+    if not path.is_file():
+        return []
+    found = json.loads(path.read_text())
+    same = all(key in found and found[key] == value for key, value in json.loads(json.dumps(shared)).items())
+    return list(found["runs"]) if same else []
 
 
 def write_results(path: Path, results: Mapping[str, Any]) -> Path:

@@ -19,8 +19,9 @@ from typing import Any
 
 import torch
 
+from benchmarks.images import load_images
 from benchmarks.record import RESULTS, write_results
-from benchmarks.reference.runs import describe, load, net_options, ours, recipe_options
+from benchmarks.reference.runs import describe, net_options, ours, recipe_options
 from benchmarks.reference.training import Baseline
 from benchmarks.table import render
 from pemn_compress.data import Splits
@@ -138,7 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.threads:
         torch.set_num_threads(options.threads)
-    splits = load(options)
+    splits = load_images(options.data, options.limit_train)
     shared = {**recipe_options(options), "epochs": options.epochs}
     facts = {
         "data": describe(splits, options.describe),

@@ -20,9 +20,10 @@ from typing import Any
 
 import torch
 
+from benchmarks.images import load_images
 from benchmarks.record import RESULTS, write_results
 from benchmarks.reference.inputs import input_speeds
-from benchmarks.reference.runs import describe, load, net_options, ours, recipe_options
+from benchmarks.reference.runs import describe, net_options, ours, recipe_options
 from benchmarks.reference.training import Baseline
 from benchmarks.table import render
 from pemn_compress.data import Splits
@@ -98,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     device = resolve_device(options.device)
     if options.threads:
         torch.set_num_threads(options.threads)
-    splits = load(options)
+    splits = load_images(options.data, options.limit_train)
     shared = recipe_options(options)
     measured = measure(
         splits, shared, rows=options.rows, rounds=options.rounds, workers=options.reference_workers, device=device

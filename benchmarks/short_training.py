@@ -23,10 +23,11 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from benchmarks.images import load_images
 from benchmarks.record import RESULTS, write_results
 from benchmarks.table import render
 from pemn_compress import fit, load_model, save_model
-from pemn_compress.data import Splits, load_data
+from pemn_compress.data import Splits
 from pemn_compress.masking import masked_weights
 from pemn_compress.train.building import build_model
 from pemn_compress.train.evaluate import evaluate
@@ -34,7 +35,6 @@ from pemn_compress.train.presets import resolve
 from pemn_compress.train.progress import EpochReport, Progress
 from pemn_compress.train.run_config import RunConfig
 from pemn_compress.train.sources import Sources
-from pemn_compress.train.subset import stratified_subset
 
 # A row: a preset and the options that it changes. Dense nets want a smaller rate, chosen on validation images.
 Rows = Mapping[str, tuple[str, Mapping[str, Any]]]
@@ -229,9 +229,7 @@ def parser_of(what: str | None, rows: Rows) -> argparse.ArgumentParser:
 def prepare(options: argparse.Namespace) -> tuple[Splits, Budget, dict[str, Any]]:
     """The images, the budget and what to say of the images, from parsed arguments."""
     torch.set_num_threads(options.threads)
-    splits = load_data(options.data, validation=0.1, seed=0)
-    if options.limit_train:
-        splits = dataclasses.replace(splits, train=stratified_subset(splits.train, options.limit_train, 0))
+    splits = load_images(options.data, options.limit_train)
     net = {"dim": options.dim, "depth": options.depth, "patch": options.patch}
     budget = Budget(net, options.epochs, options.batch_size, options.threads)
     facts = {

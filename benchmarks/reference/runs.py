@@ -9,15 +9,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from pemn_compress import fit
-from pemn_compress.data import Splits, load_data
+from pemn_compress.data import Splits
 from pemn_compress.train.building import build_model
 from pemn_compress.train.presets import resolve
 from pemn_compress.train.progress import EpochReport, Progress
 from pemn_compress.train.result import FitResult
 from pemn_compress.train.run_config import RunConfig
-from pemn_compress.train.subset import stratified_subset
 
-__all__ = ["Ours", "describe", "load", "net_options", "ours", "recipe_options"]
+__all__ = ["Ours", "describe", "net_options", "ours", "recipe_options"]
 
 
 def net_options(parser: argparse.ArgumentParser) -> None:
@@ -53,14 +52,6 @@ def recipe_options(options: argparse.Namespace) -> dict[str, Any]:
         "erasing": options.erasing,
         "threads": options.threads or None,
     }
-
-
-def load(options: argparse.Namespace) -> Splits:
-    """The images, fewer of them where asked for."""
-    splits = load_data(options.data, validation=0.1, seed=0)
-    if options.limit_train:
-        splits = dataclasses.replace(splits, train=stratified_subset(splits.train, options.limit_train, 0))
-    return splits
 
 
 def describe(splits: Splits, description: str | None) -> dict[str, Any]:
