@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
+from benchmarks.reference.layers import upper_half
 from pemn_compress import MaskConfig, mask_
 from pemn_compress.masking import masked_weights
 from pemn_compress.models import build
@@ -35,21 +36,6 @@ CASES: Mapping[str, MaskConfig | None] = {
 """How weights come about; None is a dense net."""
 
 
-class _Sorted(torch.autograd.Function):
-    """1 at the upper half of the magnitudes, by a full sort; the gradient passes straight through."""
-
-    @staticmethod
-    def forward(ctx: object, magnitude: torch.Tensor) -> torch.Tensor:
-        order = magnitude.flatten().argsort()
-        mask = torch.ones_like(magnitude).flatten()
-        mask[order[: order.numel() // 2]] = 0
-        return mask.reshape(magnitude.shape)
-
-    @staticmethod
-    def backward(ctx: object, *grads: torch.Tensor) -> torch.Tensor:
-        return grads[0]
-
-
 class _SortedWeight(nn.Module):
     """A weight as the reference computes it: fixed values times the mask of its scores (Ramanujan et al. 2020)."""
 
@@ -58,8 +44,7 @@ class _SortedWeight(nn.Module):
         self.values = nn.Parameter(values.clone(), requires_grad=False)
 
     def forward(self, score: torch.Tensor) -> torch.Tensor:
-        mask: torch.Tensor = _Sorted.apply(score.abs())
-        return self.values * mask
+        return self.values * upper_half(score)
 
 
 def build_case(net: str, case: str, device: torch.device | str = "cpu") -> nn.Module:

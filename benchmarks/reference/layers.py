@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["MaskedConv2d", "MaskedLinear", "share_values"]
+__all__ = ["MaskedConv2d", "MaskedLinear", "share_values", "upper_half"]
 
 
 class _UpperHalf(torch.autograd.Function):
@@ -30,6 +30,12 @@ class _UpperHalf(torch.autograd.Function):
         return grads[0]
 
 
+def upper_half(scores: Tensor) -> Tensor:
+    """Return 1 where a score is in the upper half of the magnitudes, else 0, in the scores' shape."""
+    mask: Tensor = _UpperHalf.apply(scores.abs())
+    return mask
+
+
 class _Masked(nn.Module):
     weight: Tensor
     scores: nn.Parameter
@@ -43,8 +49,7 @@ class _Masked(nn.Module):
         self.scores = nn.Parameter(scores)
 
     def masked(self) -> Tensor:
-        mask: Tensor = _UpperHalf.apply(self.scores.abs())
-        return self.weight * mask
+        return self.weight * upper_half(self.scores)
 
 
 class MaskedConv2d(_Masked):

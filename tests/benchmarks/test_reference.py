@@ -8,13 +8,17 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from benchmarks import readme_reference, reference_baseline, reference_speed
 from benchmarks.reference.layers import MaskedConv2d, MaskedLinear, share_values
 from benchmarks.reference.net import conv_mixer
 from pemn_compress.masking import masked_weights
 from pemn_compress.train.building import build_model
+from pemn_compress.train.optimizer import build_optimizer
 from pemn_compress.train.presets import resolve
+from pemn_compress.train.run_config import RunConfig
+from pemn_compress.train.schedule import learning_rate
 
 NET = {"dim": 20, "depth": 2, "kernel": 5, "patch": 2}
 SMALL = ["--limit-train", "24", "--batch-size", "8", "--dim", "8", "--depth", "1", "--patch", "2", "--threads", "1"]
@@ -35,26 +39,74 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "images"
 
 
-def test_the_plain_net_steps_as_the_papers_preset_does() -> None:
-    config = resolve("paper", {"model_args": NET, "strategy": "full"})
+def paper_beside_plain(**options: object) -> tuple[RunConfig, nn.Module, nn.Module]:
+    """The paper's preset, its net, and the reference's with the same values and scores."""
+    config = resolve("paper", {"model_args": NET, "device": "cpu", **options})
     described = {"data": "cifar10", "channels": 3, "size": [8, 8], "classes": 10}
-    ours = build_model(config, described)
-    plain = conv_mixer(**NET, classes=10)
-    layers = [module for module in plain.modules() if isinstance(module, LAYERS)]
-    masked = masked_weights(ours)
-    for layer, (name, weight, score) in zip(layers, masked, strict=True):
+    ours, plain = build_model(config, described), conv_mixer(**NET, classes=10)
+    for layer, (name, weight, score) in zip(masked_layers(plain), masked_weights(ours), strict=True):
         assert layer.weight.shape == score.shape, name
         layer.weight.copy_(weight.unmasked())
         layer.scores.data.copy_(score.detach())
+    return config, ours, plain
+
+
+def masked_layers(net: nn.Module) -> list[MaskedConv2d | MaskedLinear]:
+    return [module for module in net.modules() if isinstance(module, LAYERS)]
+
+
+def test_the_plain_net_steps_as_the_papers_preset_does() -> None:
+    _, ours, plain = paper_beside_plain(strategy="full")
     images = torch.randn(16, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(ours(images), plain(images))
     for net in (ours, plain):
         torch.autograd.backward(net(images).square().sum())
-    for layer, (name, _, score) in zip(layers, masked, strict=True):
+    for layer, (name, _, score) in zip(masked_layers(plain), masked_weights(ours), strict=True):
         assert layer.scores.grad is not None
         assert score.grad is not None
         scale = float(score.grad.abs().max())
         torch.testing.assert_close(layer.scores.grad, score.grad, rtol=1e-3, atol=1e-4 * scale, msg=name)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"strategy": "full"},
+        {"strategy": "one-layer"},
+        {"strategy": "mp"},
+        {"ratio": 0.1},
+        {"ratio": 0.1, "mode": "rand"},
+    ],
+    ids=["full", "one-layer", "mp", "rp copy", "rp rand"],
+)
+def test_a_few_steps_are_those_of_the_plain_transcription(options: dict[str, object]) -> None:
+    config, ours, plain = paper_beside_plain(**options)
+    optimizers = (
+        build_optimizer(ours, config.train),
+        torch.optim.AdamW(plain.parameters(), lr=0.05, weight_decay=0.005),
+    )
+    generator = torch.Generator().manual_seed(3)
+    epochs, steps = 5, 2
+    nodes = [0, epochs * 2 // 5, epochs * 4 // 5, epochs], [0, 0.05, 0.05 / 20, 0]
+    for step in range(epochs * steps):
+        x = torch.randn(16, 3, 8, 8, generator=generator)
+        y = torch.randint(0, 10, (16,), generator=generator)
+        rates = (
+            learning_rate(config.train.schedule, config.train.lr, step, steps, epochs),
+            float(np.interp((step + 1) / steps, *nodes)),
+        )
+        losses = []
+        for net, optimizer, rate in zip((ours, plain), optimizers, rates, strict=True):
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            optimizer.zero_grad()
+            loss = nn.CrossEntropyLoss()(net(x), y)
+            torch.autograd.backward(loss)
+            optimizer.step()
+            losses.append(float(loss.detach()))
+        assert losses[0] == pytest.approx(losses[1], rel=1e-4), f"step {step}"
+    for (name, _, score), layer in zip(masked_weights(ours), masked_layers(plain), strict=True):
+        torch.testing.assert_close(score, layer.scores, rtol=1e-3, atol=1e-4, msg=f"scores of {name}")
 
 
 @pytest.mark.parametrize(("strategy", "ratio"), [("full", None), ("one-layer", None), ("mp", None), ("rp", 0.01)])
@@ -62,7 +114,7 @@ def test_layers_share_the_values_of_their_strategy(strategy: str, ratio: float |
     torch.manual_seed(0)
     net = conv_mixer(**NET, classes=10)
     share_values(net, strategy, ratio)
-    values = [module.weight.flatten() for module in net.modules() if isinstance(module, LAYERS)]
+    values = [layer.weight.flatten() for layer in masked_layers(net)]
     depthwise, pointwise = (values[1], values[3]), (values[2], values[4])
     longest = max(values, key=len)
     assert depthwise[0].equal(depthwise[1]) == (strategy != "full")

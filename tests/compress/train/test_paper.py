@@ -1,4 +1,4 @@
-"""`--preset paper` against the reference's behaviour (yueb17/PEMN, src/convmixer), said again in plain torch."""
+"""`--preset paper` against what the reference does (yueb17/PEMN, src/convmixer); its steps: test_reference.py."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from pemn_compress.data import DataSpec
 from pemn_compress.data.downloads import DOWNLOADS
@@ -33,70 +32,6 @@ STRATEGIES = {
 def paper(model_args: dict[str, int] | None = None, **options: object) -> tuple[RunConfig, nn.Module]:
     config = resolve("paper", {"model_args": model_args or SMALL, "device": "cpu", **options})
     return config, build_model(config, SPEC.to_input())
-
-
-class SortedMask(torch.autograd.Function):
-    """1 at the upper half of the magnitudes, by a full sort; the gradient passes straight through."""
-
-    @staticmethod
-    def forward(ctx: object, magnitude: Tensor) -> Tensor:
-        order = magnitude.flatten().argsort()
-        mask = torch.ones(magnitude.numel())
-        mask[order[: int(0.5 * magnitude.numel())]] = 0
-        return mask.reshape(magnitude.shape)
-
-    @staticmethod
-    def backward(ctx: object, *grads: Tensor) -> Tensor:
-        return grads[0]
-
-
-class PlainMixer(nn.Module):
-    """The reference's network in the order of its operations, with the values and scores of a model of ours."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        found = masked_weights(model)
-        self.values = [weight.unmasked().clone() for _, weight, _ in found]
-        self.scores = nn.ParameterList(nn.Parameter(score.detach().clone()) for _, _, score in found)
-        self.norms = nn.ModuleList(nn.BatchNorm2d(SMALL["dim"]) for _ in range(1 + 2 * SMALL["depth"]))
-
-    def forward(self, x: Tensor) -> Tensor:
-        w = [v * SortedMask.apply(s.abs()) for v, s in zip(self.values, self.scores, strict=True)]
-        x = self.norms[0](F.gelu(F.conv2d(x, w[0], stride=2)))
-        for block in range(SMALL["depth"]):
-            depthwise, pointwise = w[1 + 2 * block], w[2 + 2 * block]
-            inner = F.conv2d(x, depthwise, padding="same", groups=SMALL["dim"])
-            x = self.norms[1 + 2 * block](F.gelu(inner)) + x
-            x = self.norms[2 + 2 * block](F.gelu(F.conv2d(x, pointwise)))
-        return F.linear(F.adaptive_avg_pool2d(x, (1, 1)).flatten(1), w[-1])
-
-
-@pytest.mark.parametrize("options", STRATEGIES.values(), ids=STRATEGIES)
-def test_a_few_steps_are_those_of_the_plain_transcription(options: dict[str, object]) -> None:
-    config, model = paper(**options)
-    plain = PlainMixer(model)
-    ours = build_optimizer(model, config.train)
-    theirs = torch.optim.AdamW(plain.parameters(), lr=0.05, weight_decay=0.005)
-    generator = torch.Generator().manual_seed(3)
-    epochs, steps = 5, 2
-    nodes = [0, epochs * 2 // 5, epochs * 4 // 5, epochs], [0, 0.05, 0.05 / 20, 0]
-    for step in range(epochs * steps):
-        x = torch.randn(16, 3, 8, 8, generator=generator)
-        y = torch.randint(0, 10, (16,), generator=generator)
-        for group in theirs.param_groups:
-            group["lr"] = float(np.interp((step + 1) / steps, *nodes))
-        for group in ours.param_groups:
-            group["lr"] = learning_rate(config.train.schedule, config.train.lr, step, steps, epochs)
-        losses = []
-        for net, optimizer in ((model, ours), (plain, theirs)):
-            optimizer.zero_grad()
-            loss = nn.CrossEntropyLoss()(net(x), y)
-            torch.autograd.backward(loss)
-            optimizer.step()
-            losses.append(float(loss.detach()))
-        assert losses[0] == pytest.approx(losses[1], rel=1e-4), f"step {step}"
-    for (name, _, score), theirs_now in zip(masked_weights(model), plain.scores, strict=True):
-        torch.testing.assert_close(score, theirs_now, rtol=1e-3, atol=1e-4, msg=f"scores of {name}")
 
 
 @pytest.mark.parametrize("options", STRATEGIES.values(), ids=STRATEGIES)
