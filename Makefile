@@ -15,11 +15,13 @@ help:
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(STAMPS)/run: pyproject.toml | $(BIN)/python
+SOURCES := pyproject.toml setup.py formats/pemn_formats/_native.c
+
+$(STAMPS)/run: $(SOURCES) | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable ".[plot]"
 	@mkdir -p $(STAMPS) && touch $@
 
-$(STAMPS)/dev: pyproject.toml | $(BIN)/python
+$(STAMPS)/dev: $(SOURCES) | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable ".[plot,dev]"
 	@mkdir -p $(STAMPS) && touch $(STAMPS)/run $@
 

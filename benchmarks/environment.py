@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from pemn_compress.train.environment import git_state
+from pemn_formats.native import compiled
 from pemn_formats.version import __version__
 
 __all__ = ["environment"]
@@ -31,6 +32,7 @@ def environment() -> dict[str, Any]:
             "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         },
         "threads": torch.get_num_threads(),
+        "compiled_loops": compiled() is not None,
         "versions": {
             "pemn-compress": __version__,
             "python": platform.python_version(),

@@ -7,6 +7,8 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
+from pemn_formats.native import compiled
+
 __all__ = ["deposit"]
 
 _COUNTS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(axis=1, dtype=np.intp)
@@ -17,6 +19,11 @@ def deposit(mask: npt.NDArray[np.uint8], packed: npt.NDArray[np.uint8], first: i
 
     uint8 of the mask's shape (bytes,); `packed` holds at least `first` bits and one for each one of the mask.
     """
+    loops = compiled()
+    if loops is not None:
+        out = np.empty_like(mask)
+        loops.deposit(out, mask, packed, first)
+        return out
     kept = np.take(_COUNTS, mask.astype(np.intp), mode="clip")
     place = np.cumsum(kept)
     place -= kept

@@ -7,19 +7,20 @@ table (`bit_rows`), and what is selected from comes in blocks (`value_blocks`).
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from pemn_formats.bit_rows import Gather, all_ones_rows, pair_rows, pair_up, sign_rows, signed_rows
+from pemn_formats.bit_rows import RowSelect
 from pemn_formats.bits import popcount
 from pemn_formats.content import Content, MaskedTensor
 from pemn_formats.deposit import deposit
 from pemn_formats.errors import PemnError
+from pemn_formats.native import compiled
 from pemn_formats.value_blocks import BLOCK, ValueBlocks, word_of
 
 __all__ = ["expand_into"]
@@ -28,7 +29,14 @@ __all__ = ["expand_into"]
 # more than the work.
 _JOB = 1 << 22
 _SIGNS_AT_ONCE = 4 * BLOCK  # no values are held beside the weights, so more of them fit the cache
+Select: TypeAlias = Callable[
+    [npt.NDArray[Any], npt.NDArray[np.uint8] | None, npt.NDArray[np.uint8] | None, npt.NDArray[Any]], None
+]
+
 _DTYPES = {np.dtype(np.float32): "float32", np.dtype(np.float16): "float16", np.dtype(np.uint16): "bfloat16"}
+
+PackedBits: TypeAlias = npt.NDArray[np.uint8]
+Select: TypeAlias = Callable[[npt.NDArray[Any], PackedBits | None, PackedBits | None, npt.NDArray[Any]], None]
 
 
 def expand_into(
@@ -52,14 +60,15 @@ def expand_into(
 
 
 def _work(jobs: deque[tuple[_Expansion, int]]) -> None:
-    gather = Gather()
+    loops = compiled()
+    select = RowSelect() if loops is None else loops.select
     with np.errstate(over="ignore"):
         while True:
             try:
                 expansion, start = jobs.popleft()
             except IndexError:
                 return
-            expansion.write(start, gather)
+            expansion.write(start, select)
 
 
 class _Expansion:
@@ -77,59 +86,33 @@ class _Expansion:
         self._word = word_of(dtype)
         self._out = out.reshape(-1).view(self._word)
 
-    def write(self, start: int, gather: Gather) -> None:
+    def write(self, start: int, select: Select) -> None:
         """Write the `_JOB` weights from `start`."""
         stop = min(start + _JOB, self._tensor.numel)
-        signs = self._values.signs(start, stop - start) if self._values.signs_only else None
+        values = self._values
+        # Of values of one magnitude the weight follows from two bits, so no value is ever written down.
+        signs = values.signs(start, stop - start) if values.signs_only else None
         step = BLOCK if signs is None else _SIGNS_AT_ONCE
         for at in range(start, stop, step):
             out = self._out[at : min(at + step, stop)]
             mask = self._tensor.planes[0][at // 8 :][: (out.size + 7) // 8]
-            if signs is not None:
-                self._write_signs(out, mask, signs[(at - start) // 8 :][: mask.size], at, gather)
+            kept, flipped = self._bits(mask, at)
+            if signs is None:
+                select(out, kept, flipped, values.bits(at, out.size))
             else:
-                self._write_values(out, mask, at, gather)
+                drawn = signs[(at - start) // 8 :][: mask.size]
+                select(out, kept, drawn if flipped is None else drawn ^ flipped, values.magnitude)
 
-    def _write_signs(
-        self,
-        out: npt.NDArray[Any],
-        mask: npt.NDArray[np.uint8],
-        signs: npt.NDArray[np.uint8],
-        at: int,
-        gather: Gather,
-    ) -> None:
-        """Values of one magnitude: the weight follows from two bits, so no value is ever written down."""
+    def _bits(self, mask: PackedBits, at: int) -> tuple[PackedBits | None, PackedBits | None]:
+        """Which weights from `at` on are kept, and which are -value; None for all and for none."""
         if self._tensor.alphabet == "sign":
-            gather(self._table, signs ^ ~mask, out)
-            return
-        if self._tensor.alphabet == "ternary":
-            signs = signs ^ self._negative(mask, at)
-        gather(self._table, pair_up(mask, signs), out)
+            return None, ~mask
+        return mask, self._negative(mask, at) if self._tensor.alphabet == "ternary" else None
 
-    def _write_values(self, out: npt.NDArray[Any], mask: npt.NDArray[np.uint8], at: int, gather: Gather) -> None:
-        values = self._values.bits(at, out.size)
-        gather(self._table, mask, out)
-        if self._tensor.alphabet == "sign":
-            np.bitwise_xor(out, values, out=out)
-            return
-        np.bitwise_and(out, values, out=out)
-        if self._tensor.alphabet == "ternary":
-            flips = np.empty_like(out)
-            gather(sign_rows(self._word, where=True), self._negative(mask, at), flips)
-            np.bitwise_xor(out, flips, out=out)
-
-    def _negative(self, mask: npt.NDArray[np.uint8], at: int) -> npt.NDArray[np.uint8]:
+    def _negative(self, mask: PackedBits, at: int) -> PackedBits:
         """Return packed bits, set where the weight is -value: plane 1 spread over the ones of plane 0."""
         first = self._kept_before[at // BLOCK]
         return deposit(mask, self._tensor.planes[1][first // 8 :][: mask.size + 1], first % 8)
-
-    @cached_property
-    def _table(self) -> npt.NDArray[Any]:
-        is_sign = self._tensor.alphabet == "sign"
-        if self._values.signs_only:
-            magnitude = self._values.magnitude
-            return signed_rows(magnitude) if is_sign else pair_rows(magnitude)
-        return sign_rows(self._word, where=False) if is_sign else all_ones_rows(self._word)
 
     @cached_property
     def _kept_before(self) -> list[int]:

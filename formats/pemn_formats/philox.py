@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pemn_formats.errors import PemnError
+from pemn_formats.native import compiled
 
 __all__ = ["SEED_LIMIT", "check_seed", "philox4x32", "words"]
 
@@ -87,6 +88,11 @@ def words(seed: int, stream: int, start: int, count: int) -> npt.NDArray[np.uint
     if start < 0 or count < 0 or (start + count + 3) // 4 > SEED_LIMIT:
         raise PemnError(f"words {start} to {start + count} are outside the stream")
     first, last = start // 4, (start + count + 3) // 4
+    loops = compiled()
+    if loops is not None:
+        filled = np.empty(4 * (last - first), dtype=np.uint32)
+        loops.words(filled, first, stream, seed)
+        return filled[start - first * 4 :][:count]
     keys = _round_keys((seed & _WORD, seed >> 32))
     out = np.empty((last - first, 2), dtype=np.uint64)
     scratch = np.empty((4, min(last - first, _BLOCKS_AT_ONCE)), dtype=np.uint64)

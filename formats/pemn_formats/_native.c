@@ -1,0 +1,261 @@
+/* The three loops that reading a file spends its time in: the generator's words, the choice of every weight, and the
+ * second plane of ternary masks. Each gives the bits of its namesake in numpy, which stays the definition:
+ * pemn_formats.philox.words, bit_rows.RowSelect and deposit.deposit. Nothing here knows of files; arguments are buffers
+ * whose sizes are checked before a byte is touched. Plain C11, written so that compilers make vectors of the inner loops.
+ */
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#define LANES 16 /* blocks of the generator at once */
+
+/* Row b: for each of the bits of b, lowest first, a word of ones or of zeros. */
+static uint32_t rows32[256][8];
+static uint16_t rows16[256][8];
+
+static void fill_rows(void)
+{
+    for (unsigned byte = 0; byte < 256; byte++) {
+        for (unsigned bit = 0; bit < 8; bit++) {
+            rows32[byte][bit] = (byte >> bit & 1u) ? UINT32_MAX : 0;
+            rows16[byte][bit] = (byte >> bit & 1u) ? UINT16_MAX : 0;
+        }
+    }
+}
+
+/* Philox4x32-10 of blocks first, first + 1, ... of a stream; four words each. */
+static void philox(uint32_t *restrict out, size_t blocks, uint64_t first, uint64_t stream, uint64_t seed)
+{
+    uint32_t c[4][LANES];
+    for (size_t at = 0; at < blocks; at += LANES) {
+        uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
+        for (int i = 0; i < LANES; i++) {
+            uint64_t block = first + at + (uint64_t)i;
+            c[0][i] = (uint32_t)block;
+            c[1][i] = (uint32_t)(block >> 32);
+            c[2][i] = (uint32_t)stream;
+            c[3][i] = (uint32_t)(stream >> 32);
+        }
+        for (int round = 0; round < 10; round++) {
+            for (int i = 0; i < LANES; i++) {
+                uint64_t p = (uint64_t)c[0][i] * 0xD2511F53u, q = (uint64_t)c[2][i] * 0xCD9E8D57u;
+                uint32_t c1 = c[1][i], c3 = c[3][i];
+                c[0][i] = (uint32_t)(q >> 32) ^ c1 ^ k0;
+                c[1][i] = (uint32_t)q;
+                c[2][i] = (uint32_t)(p >> 32) ^ c3 ^ k1;
+                c[3][i] = (uint32_t)p;
+            }
+            k0 += 0x9E3779B9u;
+            k1 += 0xBB67AE85u;
+        }
+        size_t left = blocks - at < LANES ? blocks - at : LANES;
+        for (size_t i = 0; i < left; i++) {
+            for (size_t word = 0; word < 4; word++) {
+                out[4 * (at + i) + word] = c[word][i];
+            }
+        }
+    }
+}
+
+/* out[i] = kept bit i ? values[i], its sign bit inverted where flipped bit i is set : 0. Each operand moves on by its
+ * own step for eight weights; a step of 0 repeats one row. */
+#define DEFINE_SELECT(NAME, WORD, ROWS, SIGN)                                                                          \
+    static void NAME(WORD *restrict out, size_t count, const uint8_t *restrict kept, size_t kept_step,                 \
+                     const uint8_t *restrict flipped, size_t flipped_step, const WORD *restrict values,                \
+                     size_t values_step)                                                                               \
+    {                                                                                                                  \
+        size_t whole = count / 8;                                                                                      \
+        for (size_t at = 0; at < whole; at++) {                                                                        \
+            const WORD *keep = ROWS[kept[at * kept_step]];                                                             \
+            const WORD *flip = ROWS[flipped[at * flipped_step]];                                                       \
+            const WORD *value = values + at * values_step;                                                             \
+            for (int i = 0; i < 8; i++) {                                                                              \
+                out[8 * at + i] = (WORD)(keep[i] & (value[i] ^ (flip[i] & (SIGN))));                                   \
+            }                                                                                                          \
+        }                                                                                                              \
+        for (size_t i = 0; i < count % 8; i++) {                                                                       \
+            WORD keep = ROWS[kept[whole * kept_step]][i], flip = ROWS[flipped[whole * flipped_step]][i];               \
+            out[8 * whole + i] = (WORD)(keep & (values[whole * values_step + i] ^ (flip & (SIGN))));                   \
+        }                                                                                                              \
+    }
+
+DEFINE_SELECT(select32, uint32_t, rows32, 0x80000000u)
+DEFINE_SELECT(select16, uint16_t, rows16, 0x8000u)
+
+/* Lay the bits of packed, from bit first on, over the ones of mask. Bits beyond the end of packed count as zeros. */
+static void lay_out(uint8_t *restrict out, const uint8_t *restrict mask, size_t bytes, const uint8_t *restrict packed,
+                    size_t packed_bytes, size_t first)
+{
+    for (size_t at = 0; at < bytes; at++) {
+        size_t byte = first / 8;
+        unsigned window = byte < packed_bytes ? packed[byte] : 0;
+        window |= byte + 1 < packed_bytes ? (unsigned)packed[byte + 1] << 8 : 0;
+        window >>= first % 8;
+        unsigned laid = 0;
+        for (unsigned bit = 0; bit < 8; bit++) {
+            unsigned one = mask[at] >> bit & 1u;
+            laid |= (window & one) << bit;
+            window >>= one;
+            first += one;
+        }
+        out[at] = (uint8_t)laid;
+    }
+}
+
+/* Arguments that are buffers, held until all of them are released together. */
+typedef struct {
+    Py_buffer views[4];
+    int count;
+} Held;
+
+static Py_buffer *hold(Held *held, PyObject *from, int flags)
+{
+    Py_buffer *view = &held->views[held->count];
+    if (PyObject_GetBuffer(from, view, PyBUF_C_CONTIGUOUS | flags) < 0) {
+        return NULL;
+    }
+    held->count++;
+    if ((uintptr_t)view->buf % (size_t)(view->itemsize ? view->itemsize : 1)) {
+        PyErr_SetString(PyExc_ValueError, "a buffer is not aligned to its items");
+        return NULL;
+    }
+    return view;
+}
+
+static PyObject *release(Held *held, const char *complaint)
+{
+    while (held->count) {
+        PyBuffer_Release(&held->views[--held->count]);
+    }
+    if (complaint) {
+        PyErr_SetString(PyExc_ValueError, complaint);
+    }
+    return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
+}
+
+static PyObject *native_words(PyObject *module, PyObject *arguments)
+{
+    (void)module;
+    PyObject *out_object;
+    unsigned long long first, stream, seed;
+    if (!PyArg_ParseTuple(arguments, "OKKK:words", &out_object, &first, &stream, &seed)) {
+        return NULL;
+    }
+    Held held = {.count = 0};
+    Py_buffer *out = hold(&held, out_object, PyBUF_WRITABLE);
+    if (!out) {
+        return release(&held, NULL);
+    }
+    if (out->itemsize != 4 || out->len % 16) {
+        return release(&held, "out must hold whole blocks of four 32-bit words");
+    }
+    Py_BEGIN_ALLOW_THREADS
+    philox(out->buf, (size_t)out->len / 16, first, stream, seed);
+    Py_END_ALLOW_THREADS
+    return release(&held, NULL);
+}
+
+/* One row of eight equal words. */
+static void repeat(void *row, const void *word, size_t width)
+{
+    for (size_t i = 0; i < 8; i++) {
+        memcpy((char *)row + i * width, word, width);
+    }
+}
+
+static PyObject *native_select(PyObject *module, PyObject *arguments)
+{
+    (void)module;
+    static const uint8_t all = UINT8_MAX, none = 0;
+    PyObject *out_object, *values_object, *bits_objects[2];
+    if (!PyArg_ParseTuple(arguments, "OOOO:select", &out_object, &bits_objects[0], &bits_objects[1], &values_object)) {
+        return NULL;
+    }
+    Held held = {.count = 0};
+    Py_buffer *out = hold(&held, out_object, PyBUF_WRITABLE);
+    Py_buffer *values = out ? hold(&held, values_object, 0) : NULL;
+    if (!values) {
+        return release(&held, NULL);
+    }
+    size_t width = (size_t)out->itemsize;
+    if ((width != 4 && width != 2) || values->itemsize != out->itemsize) {
+        return release(&held, "out and values must hold words of 16 or of 32 bits");
+    }
+    size_t count = (size_t)out->len / width;
+    int is_one = values->len == values->itemsize;
+    if (!is_one && values->len != out->len) {
+        return release(&held, "values must be one word or as many as out has");
+    }
+    const uint8_t *bits[2] = {&all, &none};
+    size_t step[2] = {0, 0};
+    for (int i = 0; i < 2; i++) {
+        if (bits_objects[i] != Py_None) {
+            Py_buffer *given = hold(&held, bits_objects[i], 0);
+            if (!given) {
+                return release(&held, NULL);
+            }
+            if (given->itemsize != 1 || (size_t)given->len != (count + 7) / 8) {
+                return release(&held, "kept and flipped must be bytes with one bit for each word of out");
+            }
+            bits[i] = given->buf;
+            step[i] = 1;
+        }
+    }
+    uint32_t row[8];
+    if (is_one) {
+        repeat(row, values->buf, width);
+    }
+    const void *from = is_one ? row : values->buf;
+    Py_BEGIN_ALLOW_THREADS
+    if (width == 4) {
+        select32(out->buf, count, bits[0], step[0], bits[1], step[1], from, is_one ? 0 : 8);
+    } else {
+        select16(out->buf, count, bits[0], step[0], bits[1], step[1], from, is_one ? 0 : 8);
+    }
+    Py_END_ALLOW_THREADS
+    return release(&held, NULL);
+}
+
+static PyObject *native_deposit(PyObject *module, PyObject *arguments)
+{
+    (void)module;
+    PyObject *out_object, *mask_object, *packed_object;
+    Py_ssize_t first;
+    if (!PyArg_ParseTuple(arguments, "OOOn:deposit", &out_object, &mask_object, &packed_object, &first)) {
+        return NULL;
+    }
+    Held held = {.count = 0};
+    Py_buffer *out = hold(&held, out_object, PyBUF_WRITABLE);
+    Py_buffer *mask = out ? hold(&held, mask_object, 0) : NULL;
+    Py_buffer *packed = mask ? hold(&held, packed_object, 0) : NULL;
+    if (!packed) {
+        return release(&held, NULL);
+    }
+    if (out->itemsize != 1 || mask->itemsize != 1 || packed->itemsize != 1 || mask->len != out->len || first < 0) {
+        return release(&held, "out, mask and packed must be bytes, out as many as mask, and first not negative");
+    }
+    Py_BEGIN_ALLOW_THREADS
+    lay_out(out->buf, mask->buf, (size_t)mask->len, packed->buf, (size_t)packed->len, (size_t)first);
+    Py_END_ALLOW_THREADS
+    return release(&held, NULL);
+}
+
+static PyMethodDef methods[] = {
+    {"words", native_words, METH_VARARGS, "words(out, first, stream, seed): fill out with whole blocks of a stream."},
+    {"select", native_select, METH_VARARGS, "select(out, kept, flipped, values): write the chosen weights to out."},
+    {"deposit", native_deposit, METH_VARARGS, "deposit(out, mask, packed, first): lay bits over the ones of mask."},
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT, .m_name = "pemn_formats._native", .m_size = 0, .m_methods = methods,
+};
+
+PyMODINIT_FUNC PyInit__native(void)
+{
+    fill_rows();
+    return PyModule_Create(&definition);
+}

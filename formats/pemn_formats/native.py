@@ -1,0 +1,46 @@
+"""The compiled loops of `_native.c`, where they were built; where not, numpy does the same work, to the bit."""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from typing import Any, Protocol, cast
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Loops", "compiled"]
+
+Bits = npt.NDArray[np.uint8]
+
+
+class Loops(Protocol):
+    """What is compiled. All arrays are contiguous; wrong sizes raise `ValueError`."""
+
+    def words(self, out: npt.NDArray[np.uint32], first: int, stream: int, seed: int, /) -> None:
+        """Fill `out` with whole blocks of four words of a stream from block `first` on."""
+
+    def select(
+        self, out: npt.NDArray[Any], kept: Bits | None, flipped: Bits | None, values: npt.NDArray[Any], /
+    ) -> None:
+        """Do what `bit_rows.RowSelect` does."""
+
+    def deposit(self, out: Bits, mask: Bits, packed: Bits, first: int, /) -> None:
+        """Write to `out` what `deposit.deposit` returns."""
+
+
+def _load() -> Loops | None:
+    if os.environ.get("PEMN_NATIVE") == "0":
+        return None
+    try:
+        return cast(Loops, import_module("pemn_formats._native"))
+    except ImportError:
+        return None
+
+
+_LOOPS = _load()
+
+
+def compiled() -> Loops | None:
+    """Return the compiled loops, or None where there are none or the environment says `PEMN_NATIVE=0`."""
+    return _LOOPS

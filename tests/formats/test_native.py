@@ -1,0 +1,154 @@
+"""The compiled loops give the bits of numpy's, and touch nothing that they were not given."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pemn_formats import native
+from pemn_formats.bit_rows import RowSelect
+from pemn_formats.deposit import deposit
+from pemn_formats.native import Loops
+from pemn_formats.philox import SEED_LIMIT, words
+
+GUARD = 0x5A
+
+
+@pytest.fixture(scope="module")
+def loops() -> Loops:
+    found = native.compiled()
+    if found is None:
+        pytest.skip("the compiled loops were not built here: there is no C compiler, or PEMN_NATIVE=0 is set")
+    return found
+
+
+@pytest.fixture
+def numpy_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "_LOOPS", None)
+
+
+def random_bytes(count: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, count, dtype=np.uint8)
+
+
+def guarded(count: int, dtype: type) -> tuple[np.ndarray, np.ndarray]:
+    """An array between guard bytes, and all of its memory."""
+    memory = np.full(64 + count * np.dtype(dtype).itemsize + 64, GUARD, np.uint8)
+    return memory[64:-64].view(dtype), memory
+
+
+def assert_guards_stand(memory: np.ndarray) -> None:
+    assert (memory[:64] == GUARD).all()
+    assert (memory[-64:] == GUARD).all()
+
+
+@pytest.mark.parametrize("blocks", [0, 1, 15, 16, 17, 1000])
+@pytest.mark.parametrize("first", [0, 3, (1 << 32) - 7, SEED_LIMIT - 1000])
+@pytest.mark.usefixtures("numpy_only")
+def test_words(loops: Loops, blocks: int, first: int) -> None:
+    for seed, stream in ((0, 0), (2022, 1 << 32), (SEED_LIMIT - 1, SEED_LIMIT - 2)):
+        out, memory = guarded(4 * blocks, np.uint32)
+        loops.words(out, first, stream, seed)
+        np.testing.assert_array_equal(out, words(seed, stream, 4 * first, 4 * blocks))
+        assert_guards_stand(memory)
+
+
+@given(st.integers(0, SEED_LIMIT - 1), st.integers(0, SEED_LIMIT - 1), st.integers(0, 4 << 32), st.integers(0, 200))
+def test_words_from_any_place(seed: int, stream: int, start: int, count: int) -> None:
+    found = words(seed, stream, start, count)
+    kept, native._LOOPS = native._LOOPS, None
+    try:
+        np.testing.assert_array_equal(found, words(seed, stream, start, count))
+    finally:
+        native._LOOPS = kept
+
+
+@pytest.mark.parametrize("word", [np.uint32, np.uint16])
+@pytest.mark.parametrize("count", [*range(18), 1001])
+def test_select(loops: Loops, word: type, count: int) -> None:
+    packed = (count + 7) // 8
+    many = random_bytes(count * np.dtype(word).itemsize, 1).view(word)
+    one = np.array(np.iinfo(word).max // 3, word)
+    for kept, flipped, values in itertools.product(
+        (None, random_bytes(packed, 2)), (None, random_bytes(packed, 3)), (many, one)
+    ):
+        expected, (out, memory) = np.empty(count, word), guarded(count, word)
+        RowSelect()(expected, kept, flipped, values)
+        loops.select(out, kept, flipped, values)
+        assert out.tobytes() == expected.tobytes()
+        assert_guards_stand(memory)
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 8, 9, 500])
+@pytest.mark.parametrize("first", [0, 1, 7, 8, 13])
+@pytest.mark.usefixtures("numpy_only")
+def test_deposit(loops: Loops, count: int, first: int) -> None:
+    mask = random_bytes(count, 4)
+    bits = first + int(np.unpackbits(mask).sum())
+    packed = random_bytes((bits + 7) // 8, 5)
+    out, memory = guarded(count, np.uint8)
+    loops.deposit(out, mask, packed, first)
+    np.testing.assert_array_equal(out, deposit(mask, packed, first))
+    assert_guards_stand(memory)
+
+
+def test_deposit_reads_nothing_beyond_the_end(loops: Loops) -> None:
+    mask, out = np.full(64, 255, np.uint8), np.full(64, GUARD, np.uint8)
+    loops.deposit(out, mask, np.full(3, 255, np.uint8), 4)
+    assert out.tobytes() == bytes([255, 255, 15]) + bytes(61)
+
+
+WORDS, BYTES = np.zeros(16, np.uint32), np.zeros(2, np.uint8)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (WORDS, BYTES[:1], None, WORDS),
+        (WORDS, None, np.zeros(3, np.uint8), WORDS),
+        (WORDS, BYTES, None, WORDS[:15]),
+        (WORDS, BYTES, None, np.zeros(16, np.uint16)),
+        (WORDS, np.zeros(2, np.uint16), None, WORDS),
+        (np.zeros(16, np.uint64), BYTES, None, np.zeros(16, np.uint64)),
+        (np.zeros((2, 0), np.uint32), None, None, np.zeros(3, np.uint32)),
+        (np.zeros(67, np.uint8)[3:].view(np.uint32), BYTES, None, WORDS),
+        (np.zeros(32, np.uint32)[::2], BYTES, None, WORDS),
+        (WORDS, BYTES, None, "no buffer"),
+        (b"0123456789", None, None, WORDS),
+        (WORDS, BYTES),
+    ],
+    ids=lambda value: "",
+)
+def test_select_refuses(loops: Loops, arguments: tuple[object, ...]) -> None:
+    with pytest.raises((ValueError, TypeError, BufferError)):
+        loops.select(*arguments)  # type: ignore[arg-type]
+
+
+def test_words_and_deposit_refuse(loops: Loops) -> None:
+    locked = np.zeros(4, np.uint32)
+    locked.flags.writeable = False
+    for out in (np.zeros(5, np.uint32), np.zeros(4, np.uint64), locked, np.zeros(8, np.uint32)[::2], None):
+        with pytest.raises((ValueError, TypeError, BufferError)):
+            loops.words(out, 0, 0, 0)  # type: ignore[arg-type]
+    for arguments in ((BYTES, BYTES[:1], BYTES, 0), (WORDS, BYTES, BYTES, 0), (BYTES, BYTES, BYTES, -1), (BYTES,)):
+        with pytest.raises((ValueError, TypeError)):
+            loops.deposit(*arguments)  # type: ignore[arg-type]
+
+
+def test_the_environment_leaves_them_out() -> None:
+    code = "from pemn_formats.native import compiled; print(compiled())"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PEMN_NATIVE": "0", "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == "None"
