@@ -29,10 +29,6 @@ __all__ = ["expand_into"]
 # more than the work.
 _JOB = 1 << 22
 _SIGNS_AT_ONCE = 4 * BLOCK  # no values are held beside the weights, so more of them fit the cache
-Select: TypeAlias = Callable[
-    [npt.NDArray[Any], npt.NDArray[np.uint8] | None, npt.NDArray[np.uint8] | None, npt.NDArray[Any]], None
-]
-
 _DTYPES = {np.dtype(np.float32): "float32", np.dtype(np.float16): "float16", np.dtype(np.uint16): "bfloat16"}
 
 PackedBits: TypeAlias = npt.NDArray[np.uint8]
