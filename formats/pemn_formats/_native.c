@@ -1,7 +1,8 @@
-/* The three loops that reading a file spends its time in: the generator's words, the choice of every weight, and the
- * second plane of ternary masks. Each gives the bits of its namesake in numpy, which stays the definition:
- * pemn_formats.philox.words, bit_rows.RowSelect and deposit.deposit. Nothing here knows of files; arguments are buffers
- * whose sizes are checked before a byte is touched. Plain C11, written so that compilers make vectors of the inner loops.
+/* The loops that reading a file spends its time in: the generator's words, permuted fills, the choice of every weight,
+ * and the second plane of ternary masks. Each gives the bits of its namesake in numpy, which stays the definition:
+ * philox.words, fills.fill_index, bit_rows.RowSelect and deposit.deposit. Nothing here knows of files; arguments are
+ * buffers whose sizes are checked before a byte is touched. Plain C11, written so that compilers make vectors of the
+ * inner loops.
  */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -11,6 +12,8 @@
 #include <string.h>
 
 #define LANES 16 /* blocks of the generator at once */
+#define PLACES 1024 /* places of a permutation at once */
+#define FEISTEL_ROUNDS 6
 
 /* Row b: for each of the bits of b, lowest first, a word of ones or of zeros. */
 static uint32_t rows32[256][8];
@@ -55,6 +58,98 @@ static void philox(uint32_t *restrict out, size_t blocks, uint64_t first, uint64
         for (size_t i = 0; i < left; i++) {
             for (size_t word = 0; word < 4; word++) {
                 out[4 * (at + i) + word] = c[word][i];
+            }
+        }
+    }
+}
+
+static uint32_t mix(uint32_t half, uint32_t key)
+{
+    uint32_t h = half ^ key;
+    h = (h ^ h >> 16) * 0x85EBCA6Bu;
+    h = (h ^ h >> 13) * 0xC2B2AE35u;
+    return h ^ h >> 16;
+}
+
+/* One pass of the Feistel network over the low 2 * half bits of each place; a half has at most 31 bits. Rounds count up
+ * to whole groups of LANES, so that the loops have a known length; what lies beyond it means nothing. */
+static void feistel(uint64_t place[PLACES], size_t count, const uint32_t keys[FEISTEL_ROUNDS], int half)
+{
+    uint32_t mask = ((uint32_t)1 << half) - 1;
+    for (size_t at = 0; at < count; at += LANES) {
+        uint32_t left[LANES], right[LANES];
+        for (int i = 0; i < LANES; i++) {
+            left[i] = (uint32_t)(place[at + (size_t)i] >> half);
+            right[i] = (uint32_t)place[at + (size_t)i] & mask;
+        }
+        for (int round = 0; round < FEISTEL_ROUNDS; round++) {
+            for (int i = 0; i < LANES; i++) {
+                uint32_t next = left[i] ^ (mix(right[i], keys[round]) & mask);
+                left[i] = right[i];
+                right[i] = next;
+            }
+        }
+        for (int i = 0; i < LANES; i++) {
+            place[at + (size_t)i] = (uint64_t)left[i] << half | right[i];
+        }
+    }
+}
+
+/* Where the permutation of [0, span) sends places first, first + 1, ..., at most PLACES of them. */
+static void permute(uint64_t place[PLACES], size_t count, uint64_t first, const uint32_t keys[FEISTEL_ROUNDS],
+                    uint64_t span, int half)
+{
+    uint64_t again[PLACES] = {0};
+    uint16_t from[PLACES];
+    size_t left = 0;
+    for (size_t i = 0; i < count; i++) {
+        place[i] = first + i;
+    }
+    feistel(place, count, keys, half);
+    for (size_t i = 0; i < count; i++) {
+        again[left] = place[i];
+        from[left] = (uint16_t)i;
+        left += place[i] >= span;
+    }
+    while (left) {
+        size_t outside = 0;
+        feistel(again, left, keys, half);
+        for (size_t i = 0; i < left; i++) {
+            place[from[i]] = again[i];
+            again[outside] = again[i];
+            from[outside] = from[i];
+            outside += again[i] >= span;
+        }
+        left = outside;
+    }
+}
+
+/* out[i] = vector[permute(first + i) mod length], in words of so many bytes. */
+static void permuted(void *out, size_t count, size_t width, const void *vector, uint64_t length, uint64_t first,
+                     const uint32_t keys[FEISTEL_ROUNDS], uint64_t span)
+{
+    uint64_t place[PLACES] = {0};
+    int half = 1;
+    while ((uint64_t)1 << 2 * half < span) {
+        half++;
+    }
+    for (size_t at = 0; at < count; at += PLACES) {
+        size_t some = count - at < PLACES ? count - at : PLACES;
+        permute(place, some, first + at, keys, span, half);
+        if (span <= UINT32_MAX && length <= UINT32_MAX) { /* a division of 32 bits takes less time */
+            for (size_t i = 0; i < some; i++) {
+                place[i] = (uint32_t)place[i] % (uint32_t)length;
+            }
+        } else {
+            for (size_t i = 0; i < some; i++) {
+                place[i] %= length;
+            }
+        }
+        for (size_t i = 0; i < some; i++) {
+            if (width == 4) {
+                ((uint32_t *)out)[at + i] = ((const uint32_t *)vector)[place[i]];
+            } else {
+                ((uint16_t *)out)[at + i] = ((const uint16_t *)vector)[place[i]];
             }
         }
     }
@@ -158,6 +253,38 @@ static PyObject *native_words(PyObject *module, PyObject *arguments)
     return release(&held, NULL);
 }
 
+static PyObject *native_permuted(PyObject *module, PyObject *arguments)
+{
+    (void)module;
+    PyObject *out_object, *vector_object, *keys_object;
+    unsigned long long first, span;
+    if (!PyArg_ParseTuple(arguments, "OOOKK:permuted", &out_object, &vector_object, &keys_object, &first, &span)) {
+        return NULL;
+    }
+    Held held = {.count = 0};
+    Py_buffer *out = hold(&held, out_object, PyBUF_WRITABLE);
+    Py_buffer *vector = out ? hold(&held, vector_object, 0) : NULL;
+    Py_buffer *keys = vector ? hold(&held, keys_object, 0) : NULL;
+    if (!keys) {
+        return release(&held, NULL);
+    }
+    size_t width = (size_t)out->itemsize;
+    if ((width != 4 && width != 2) || vector->itemsize != out->itemsize || vector->len < vector->itemsize) {
+        return release(&held, "out and vector must hold words of 16 or of 32 bits, vector at least one");
+    }
+    if (keys->itemsize != 4 || keys->len != 4 * FEISTEL_ROUNDS) {
+        return release(&held, "keys must be six words of 32 bits");
+    }
+    size_t count = (size_t)out->len / width;
+    if (span < 1 || span > (uint64_t)1 << 62 || first > span || count > span - first) {
+        return release(&held, "span must be from 1 to 2^62 and hold every place");
+    }
+    Py_BEGIN_ALLOW_THREADS
+    permuted(out->buf, count, width, vector->buf, (uint64_t)vector->len / width, first, keys->buf, span);
+    Py_END_ALLOW_THREADS
+    return release(&held, NULL);
+}
+
 /* One row of eight equal words. */
 static void repeat(void *row, const void *word, size_t width)
 {
@@ -245,6 +372,7 @@ static PyObject *native_deposit(PyObject *module, PyObject *arguments)
 
 static PyMethodDef methods[] = {
     {"words", native_words, METH_VARARGS, "words(out, first, stream, seed): fill out with whole blocks of a stream."},
+    {"permuted", native_permuted, METH_VARARGS, "permuted(out, vector, keys, first, span): gather by a permutation."},
     {"select", native_select, METH_VARARGS, "select(out, kept, flipped, values): write the chosen weights to out."},
     {"deposit", native_deposit, METH_VARARGS, "deposit(out, mask, packed, first): lay bits over the ones of mask."},
     {NULL, NULL, 0, NULL},

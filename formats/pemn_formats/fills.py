@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
 from pemn_formats.errors import PemnError
+from pemn_formats.native import compiled
 from pemn_formats.philox import words
 
-__all__ = ["PERMUTATION_STREAM", "SCORE_STREAM", "feistel_keys", "fill_index", "half_bits", "permute"]
+__all__ = ["PERMUTATION_STREAM", "SCORE_STREAM", "feistel_keys", "fill_index", "half_bits", "permute", "permuted"]
 
 # Streams 0 to 2^32 - 1 belong to prototypes. Above them lie the permutations and the initial scores of training.
 PERMUTATION_STREAM = 1 << 32
@@ -61,6 +64,19 @@ def fill_index(length: int, span: int, seed: int, stream: int, start: int, count
         place = permute(place, seed, stream, span)
     index: npt.NDArray[np.int64] = place % np.int64(length)
     return index
+
+
+def permuted(vector: npt.NDArray[Any], span: int, seed: int, stream: int, start: int, count: int) -> npt.NDArray[Any]:
+    """Return `vector[fill_index(vector.size, span, seed, stream, start, count)]`, of shape (count,).
+
+    `vector` is contiguous and holds items of 2 or 4 bytes.
+    """
+    loops = compiled()
+    if loops is None:
+        return vector[fill_index(vector.size, span, seed, stream, start, count)]
+    out = np.empty(count, dtype=vector.dtype)
+    loops.permuted(out, vector, feistel_keys(seed, stream), start, span)
+    return out
 
 
 def _feistel(value: npt.NDArray[np.uint64], keys: npt.NDArray[np.uint64], half: int) -> npt.NDArray[np.uint64]:

@@ -20,6 +20,11 @@ class Loops(Protocol):
     def words(self, out: npt.NDArray[np.uint32], first: int, stream: int, seed: int, /) -> None:
         """Fill `out` with whole blocks of four words of a stream from block `first` on."""
 
+    def permuted(
+        self, out: npt.NDArray[Any], vector: npt.NDArray[Any], keys: npt.NDArray[np.uint32], first: int, span: int, /
+    ) -> None:
+        """Fill `out` with `vector[fill_index(...)]` for places from `first` on; `keys` are `feistel_keys`."""
+
     def select(
         self, out: npt.NDArray[Any], kept: Bits | None, flipped: Bits | None, values: npt.NDArray[Any], /
     ) -> None:

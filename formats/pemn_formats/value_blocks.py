@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from pemn_formats.content import Content, MaskedSpec
-from pemn_formats.fills import PERMUTATION_STREAM, fill_index
+from pemn_formats.fills import PERMUTATION_STREAM, permuted
 from pemn_formats.philox import words
 from pemn_formats.reconstruct import prototype_values, scale_of
 from pemn_formats.rounding import narrow
+from pemn_formats.values import NORMAL_VALUES
 
 __all__ = ["BLOCK", "ValueBlocks", "word_of"]
 
@@ -34,10 +35,10 @@ class ValueBlocks:
         self._scale = scale_of(content, tensor)
         self._inner = tensor.numel // tensor.shape[0]
         self._per_channel = tensor.scale is None
-        one_size = self._prototype.source == "signed" and not self._per_channel
-        fresh = not self._span and self._prototype.length >= tensor.numel
-        # Values that differ in their sign alone, and whose sign bits are those of the stream at the same place.
-        self.signs_only = one_size and fresh
+        # Values of one scale that come straight from the stream, at the same places.
+        fresh = not self._per_channel and not self._span and self._prototype.length >= tensor.numel
+        self.signs_only = fresh and self._prototype.source == "signed"
+        self._from_table = fresh and self._prototype.source == "normal"
 
     @property
     def magnitude(self) -> npt.NDArray[Any]:
@@ -46,20 +47,24 @@ class ValueBlocks:
 
     def signs(self, start: int, count: int) -> npt.NDArray[np.uint8]:
         """Return the packed sign bits of `count` weights from `start`, a multiple of 32; where `signs_only`."""
-        drawn = words(self._seed, self._stream, start // 32, (count + 31) // 32)
-        return drawn.astype("<u4", copy=False).view(np.uint8)
+        return self._drawn(start // 32, (count + 31) // 32)
 
     def bits(self, start: int, count: int) -> npt.NDArray[Any]:
         """Return the bits of at most `BLOCK` scaled values from `start`, of shape (count,); not to be written to."""
         if not self._per_channel and self._is_short:
             return self._scaled_tile[start % self._prototype.length :][:count]
+        if not self._per_channel and self._span:
+            return self._permuted(self._scaled_vector, start, count)
+        if self._from_table:
+            first = start // 4
+            index = self._drawn(first, (start + count + 3) // 4 - first)[start - 4 * first :][:count]
+            return np.take(self._table, index.astype(np.intp), mode="clip")
         return self._scaled(self._unit(start, count), start)
 
     def _unit(self, start: int, count: int) -> npt.NDArray[np.float32]:
         length = self._prototype.length
         if self._span:
-            stream = PERMUTATION_STREAM + self._stream
-            return self._vector[fill_index(length, self._span, self._seed, stream, start, count)]
+            return self._permuted(self._vector, start, count)
         if self._is_short:
             return self._tile[start % length :][:count]
         parts = []
@@ -69,6 +74,13 @@ class ValueBlocks:
             parts.append(part)
             start, count = start + part.size, count - part.size
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _permuted(self, vector: npt.NDArray[Any], start: int, count: int) -> npt.NDArray[Any]:
+        return permuted(vector, self._span, self._seed, PERMUTATION_STREAM + self._stream, start, count)
+
+    def _drawn(self, first: int, count: int) -> npt.NDArray[np.uint8]:
+        """The bytes of `count` words of the prototype's stream."""
+        return words(self._seed, self._stream, first, count).astype("<u4", copy=False).view(np.uint8)
 
     def _scaled(self, unit: npt.NDArray[np.float32], start: int) -> npt.NDArray[Any]:
         if not self._per_channel:
@@ -100,6 +112,14 @@ class ValueBlocks:
     @cached_property
     def _vector(self) -> npt.NDArray[np.float32]:
         return prototype_values(self._prototype, self._seed, self._stream, 0, self._prototype.length)
+
+    @cached_property
+    def _scaled_vector(self) -> npt.NDArray[Any]:
+        return self._bits(self._vector * self._scale.reshape(()))
+
+    @cached_property
+    def _table(self) -> npt.NDArray[Any]:
+        return self._bits(NORMAL_VALUES * self._scale.reshape(()))
 
     @cached_property
     def _tile(self) -> npt.NDArray[np.float32]:

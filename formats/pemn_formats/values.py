@@ -9,7 +9,7 @@ from pemn_formats.errors import PemnError
 from pemn_formats.normal_table import NORMAL_SHIFT, NORMAL_TABLE
 from pemn_formats.philox import words
 
-__all__ = ["DISTRIBUTIONS", "NORMAL_TABLE", "UNIT_STD", "unit_values"]
+__all__ = ["DISTRIBUTIONS", "NORMAL_TABLE", "NORMAL_VALUES", "UNIT_STD", "unit_values"]
 
 DISTRIBUTIONS = ("signed", "uniform", "normal")
 
@@ -38,7 +38,7 @@ def unit_values(distribution: str, seed: int, stream: int, start: int, count: in
         first = start // 4
         drawn = words(seed, stream, first, (start + count + 3) // 4 - first)
         index = drawn.astype("<u4", copy=False).view(np.uint8)[start - first * 4 :][:count]
-        values: npt.NDArray[np.float32] = np.take(_NORMAL_VALUES, index.astype(np.intp), mode="clip")
+        values: npt.NDArray[np.float32] = np.take(NORMAL_VALUES, index.astype(np.intp), mode="clip")
         return values
     raise PemnError(f"unknown distribution {distribution!r}; known: {', '.join(DISTRIBUTIONS)}")
 
@@ -56,4 +56,5 @@ def _signed(seed: int, stream: int, start: int, count: int) -> npt.NDArray[np.fl
 _SIGN_ROWS = 1 - 2 * np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little").astype(
     np.float32
 )
-_NORMAL_VALUES = NORMAL_TABLE.astype(np.float32) * np.float32(2.0**-NORMAL_SHIFT)
+NORMAL_VALUES = NORMAL_TABLE.astype(np.float32) * np.float32(2.0**-NORMAL_SHIFT)
+"""The 256 values of `normal`, float32 of shape (256,), by the byte that chooses them."""

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from pemn_formats import native
 from pemn_formats.bit_rows import RowSelect
 from pemn_formats.deposit import deposit
+from pemn_formats.fills import PERMUTATION_STREAM, feistel_keys, fill_index
 from pemn_formats.native import Loops
 from pemn_formats.philox import SEED_LIMIT, words
 
@@ -86,6 +87,20 @@ def test_select(loops: Loops, word: type, count: int) -> None:
         assert_guards_stand(memory)
 
 
+@pytest.mark.parametrize("word", [np.uint32, np.uint16])
+@pytest.mark.parametrize("span", [1, 2, 5, 1023, 4096, 70_001, (1 << 32) - 1, (1 << 32) + 17, (1 << 40) + 3, 1 << 62])
+def test_permuted(loops: Loops, span: int, word: type) -> None:
+    keys = feistel_keys(2022, PERMUTATION_STREAM)
+    for length, start in ((1, 0), (251, 0), (251, span // 3), (1000, max(0, span - 2050))):
+        count = min(2050, span - start)
+        vector = random_bytes(length * np.dtype(word).itemsize, 6).view(word)
+        out, memory = guarded(count, word)
+        loops.permuted(out, vector, keys, start, span)
+        expected = vector[fill_index(length, span, 2022, PERMUTATION_STREAM, start, count)]
+        assert out.tobytes() == expected.tobytes()
+        assert_guards_stand(memory)
+
+
 @pytest.mark.parametrize("count", [0, 1, 7, 8, 9, 500])
 @pytest.mark.parametrize("first", [0, 1, 7, 8, 13])
 @pytest.mark.usefixtures("numpy_only")
@@ -140,6 +155,27 @@ def test_words_and_deposit_refuse(loops: Loops) -> None:
     for arguments in ((BYTES, BYTES[:1], BYTES, 0), (WORDS, BYTES, BYTES, 0), (BYTES, BYTES, BYTES, -1), (BYTES,)):
         with pytest.raises((ValueError, TypeError)):
             loops.deposit(*arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (WORDS, WORDS, WORDS[:6], 0, 15),
+        (WORDS, WORDS, WORDS[:6], 5, 20),
+        (WORDS, WORDS, WORDS[:6], 30, 20),
+        (WORDS, WORDS, WORDS[:6], 0, (1 << 62) + 1),
+        (WORDS[:0], WORDS, WORDS[:6], 0, 0),
+        (WORDS, WORDS[:0], WORDS[:6], 0, 16),
+        (WORDS, WORDS, WORDS[:5], 0, 16),
+        (WORDS, WORDS.view(np.uint16), WORDS[:6], 0, 16),
+        (BYTES, BYTES, WORDS[:6], 0, 16),
+        (WORDS, WORDS, None, 0, 16),
+    ],
+    ids=lambda value: "",
+)
+def test_permuted_refuses(loops: Loops, arguments: tuple[object, ...]) -> None:
+    with pytest.raises((ValueError, TypeError)):
+        loops.permuted(*arguments)  # type: ignore[arg-type]
 
 
 def test_the_environment_leaves_them_out() -> None:
