@@ -11,8 +11,9 @@ from torch.nn.utils.parametrize import ParametrizationList
 from pemn_compress.config import MaskConfig
 from pemn_compress.generator import seeded_values
 from pemn_compress.learners import Learner
-from pemn_compress.straight_through import StraightThrough, scaled_value
+from pemn_compress.straight_through import StraightThrough, scaled_value, transformed_weight
 from pemn_compress.strategies import Plan, TensorInfo
+from pemn_compress.transforms import transforming
 from pemn_formats.errors import PemnError
 from pemn_formats.fills import SCORE_STREAM
 
@@ -82,6 +83,8 @@ class MaskedWeight(nn.Module):
         While a `joint` learner is on its way to its density, that holds in evaluation mode.
         """
         source = self.checked(score)
+        if transforming():
+            return transformed_weight(score, self.scale, source, self._constant, self.learner)
         weight: torch.Tensor = StraightThrough.apply(score, self.scale, source, self._constant, self.learner)
         return weight
 
@@ -136,7 +139,7 @@ class MaskedWeight(nn.Module):
 class MaskChain(ParametrizationList):
     """What torch holds a masked weight in, called sooner: its own looks anew for further parametrizations each time."""
 
-    ready: torch.Tensor | None  # the weight, where it was made with the others of the model
+    ready: tuple[torch.Tensor, torch.Tensor] | None  # scores and their weight, made with the others of the model
 
     @property
     def mask(self) -> MaskedWeight:
@@ -150,9 +153,10 @@ class MaskChain(ParametrizationList):
 
     def forward(self) -> torch.Tensor:
         """Return the weight, after whatever else was registered on it."""
-        if self.ready is not None and self.alone:
-            return self.ready
         if not self.alone:
             return super().forward()
-        weight: torch.Tensor = self._modules["0"](self.original)
+        score = self.original
+        if self.ready is not None and self.ready[0] is score:  # else `functional_call` has put others in their place
+            return self.ready[1]
+        weight: torch.Tensor = self._modules["0"](score)
         return weight

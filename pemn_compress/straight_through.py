@@ -12,7 +12,7 @@ from pemn_compress.learners import Learner
 from pemn_compress.line import broadcast_scale
 from pemn_compress.tiling import fold, tile
 
-__all__ = ["StraightThrough", "StraightThroughMany", "scaled_value"]
+__all__ = ["StraightThrough", "StraightThroughMany", "scaled_value", "transformed_weight"]
 
 
 class StraightThrough(torch.autograd.Function):
@@ -44,7 +44,9 @@ class StraightThrough(torch.autograd.Function):
             ctx.save_for_backward(score, scale, source)
         else:
             ctx.kept, ctx.versions = (score, scale, source), _versions(score, scale, source)
-        return learner.select(score, scaled_value(score.shape, scale, source, constant))
+        weight = learner.select(score, scaled_value(score.shape, scale, source, constant))
+        ctx.found = None if ctx.compiled else learner.found()
+        return weight
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # noqa: D102
@@ -52,6 +54,7 @@ class StraightThrough(torch.autograd.Function):
         if not ctx.compiled:
             _check_unchanged(ctx.versions, *ctx.kept)
         score, scale, source = ctx.saved_tensors if ctx.compiled else ctx.kept
+        again = learner.found() if ctx.compiled else ctx.found
         to_score = to_scale = to_source = None
         if ctx.needs_input_grad[0]:
             to_score = scaled_value(score.shape, scale, source, ctx.constant) * grad
@@ -59,14 +62,14 @@ class StraightThrough(torch.autograd.Function):
             if direction is not None:
                 to_score.mul_(direction)
         if ctx.needs_input_grad[1]:
-            effect = learner.select(score, _base(score.shape, source, ctx.constant), again=True).mul_(grad)
+            effect = learner.select(score, _base(score.shape, source, ctx.constant), again=again).mul_(grad)
             to_scale = effect.reshape(len(effect), -1).sum(1)
         if ctx.needs_input_grad[2]:
             factor = torch.empty_like(score)
             factor = (
                 factor.copy_(broadcast_scale(scale, score.dim())) if scale is not None else factor.fill_(ctx.constant)
             )
-            to_source = fold(learner.select(score, factor, again=True).mul_(grad), len(source))
+            to_source = fold(learner.select(score, factor, again=again).mul_(grad), len(source))
         return to_score, to_scale, to_source, None, None
 
 
@@ -96,6 +99,20 @@ class StraightThroughMany(torch.autograd.Function):
             direction = learner.direction(score)
             to_scores.append(to_score if direction is None else to_score.mul_(direction))
         return None, None, *to_scores
+
+
+def transformed_weight(
+    score: torch.Tensor, scale: torch.Tensor | None, source: torch.Tensor, constant: float | None, learner: Learner
+) -> torch.Tensor:
+    """Return what `StraightThrough` returns, with the same gradients, in operations that `torch.func` knows.
+
+    A zero whose derivative is 1 carries the gradient; it takes several times as long.
+    """
+    fixed = score.detach()
+    code, direction = learner.select(fixed, torch.ones_like(fixed)), learner.direction(fixed)
+    zero = score - fixed
+    value = scaled_value(score.shape, scale, source, constant)
+    return torch.where(code != 0, code * value, 0.0) + value * (zero if direction is None else direction * zero)
 
 
 def _versions(*tensors: torch.Tensor | None) -> list[int]:

@@ -10,6 +10,7 @@ from torch import nn
 from pemn_compress.learners.group import Group
 from pemn_compress.masked_weight import MaskChain
 from pemn_compress.straight_through import StraightThroughMany
+from pemn_compress.transforms import transforming
 
 __all__ = ["Together", "detach"]
 
@@ -38,7 +39,7 @@ class Together:
         if torch.compiler.is_compiling() or getattr(model, "_is_replica", False):
             return
         self.clear()
-        if not torch.is_grad_enabled():
+        if not torch.is_grad_enabled() or transforming():
             return
         members = [member for member in self.members if member.alone and member.mask.fixed]
         if not members:
@@ -47,8 +48,8 @@ class Together:
         sources = [member.mask.checked(score) for member, score in zip(members, scores, strict=True)]
         learners = [member.mask.learner for member in members]
         weights = StraightThroughMany.apply(learners, sources, *scores)
-        for member, weight in zip(members, weights, strict=True):
-            member.ready = weight
+        for member, score, weight in zip(members, scores, weights, strict=True):
+            member.ready = score, weight
 
     def _end(self, *_: Any) -> None:
         if not torch.compiler.is_compiling():

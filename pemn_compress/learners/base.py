@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 
@@ -48,12 +48,16 @@ class Learner(ABC):
         no branch on the data while it compiles.
         """
 
-    def select(self, score: torch.Tensor, value: torch.Tensor, *, again: bool = False) -> torch.Tensor:
+    def select(self, score: torch.Tensor, value: torch.Tensor, *, again: Any = None) -> torch.Tensor:
         """Return the weights of float32 values: `line.select` of the codes, or the same bits sooner.
 
-        `again` says that the forward pass has asked for these scores, and none has changed since.
+        `again` is what `found` gave when these scores were asked for before.
         """
         return select(self.code(score), value, self.alphabet)
+
+    def found(self) -> Any:
+        """Return what the backward pass hands back as `again`, to have the codes of its forward pass; or None."""
+        return None
 
     def direction(self, score: torch.Tensor) -> torch.Tensor | None:
         """Return d code / d score as the straight-through estimator takes it; None where it is 1 everywhere."""

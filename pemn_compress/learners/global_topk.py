@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 
@@ -11,6 +11,7 @@ from pemn_compress.learners.group import Group
 from pemn_compress.learners.selection import above_cut
 from pemn_compress.learners.topk import TopK
 from pemn_compress.line import select
+from pemn_compress.transforms import transforming
 
 __all__ = ["GlobalTopK"]
 
@@ -32,17 +33,21 @@ class GlobalTopK(TopK):
 
     def code(self, score: torch.Tensor) -> torch.Tensor:
         """Select those of the model's top that are in this tensor."""
-        return self._codes(score, self._top(score, self.density, again=False))
+        return self._codes(score, self._top(score, self.density, again=None))
 
-    def select(self, score: torch.Tensor, value: torch.Tensor, *, again: bool = False) -> torch.Tensor:
+    def select(self, score: torch.Tensor, value: torch.Tensor, *, again: Any = None) -> torch.Tensor:
         """As `topk`, with one margin for the whole model."""
         density = self.group.density_of(self.index, self.density)
-        if not torch.compiler.is_compiling():
+        if not torch.compiler.is_compiling() and not transforming():
             margin = self.group.margin(self.index, score, density, again=again)
             if margin is not None:
                 return self._beyond(margin, score, value)
         return select(self._codes(score, self._top(score, density, again=again)), value, self.alphabet)
 
-    def _top(self, score: torch.Tensor, density: float, *, again: bool) -> torch.Tensor:
+    def found(self) -> Any:
+        """The cut among the scores of all tensors."""
+        return self.group.found()
+
+    def _top(self, score: torch.Tensor, density: float, *, again: Any) -> torch.Tensor:
         least, places = self.group.cut(self.index, score, density, again=again)
         return above_cut(score.abs(), least, places)

@@ -8,10 +8,12 @@ import torch
 from torch import nn
 
 from pemn_compress.learners.selection import find_cut, find_margin, kept_count
+from pemn_compress.transforms import transforming
 
 __all__ = ["Group"]
 
 Cut = tuple[torch.Tensor, torch.Tensor]
+Found = dict[str, tuple[list[torch.Tensor], float, Any]]
 
 
 class Group:
@@ -21,7 +23,7 @@ class Group:
         member holds stands alone.
     density: the one to train at, or None for each learner's own, the final one.
 
-    While the model's forward runs, what was found for one tensor serves the others; the backward pass uses it again.
+    While the model's forward runs, what was found for one tensor serves the others; the backward pass hands it back.
     Anywhere else it is found anew: that a tensor has changed cannot be told, since fused optimizers do not count it.
     """
 
@@ -29,7 +31,7 @@ class Group:
         self.members: list[nn.Module] = []
         self.density: float | None = None
         self._forward = False
-        self._found: dict[str, tuple[list[torch.Tensor], float, Any]] = {}
+        self._found: Found = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """What a copy takes along: not what was found."""
@@ -47,19 +49,24 @@ class Group:
         return self.density
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
-    def margin(self, index: int, score: torch.Tensor, density: float, *, again: bool) -> float | None:
+    def margin(self, index: int, score: torch.Tensor, density: float, *, again: Found | None) -> float | None:
         """Return what exactly the kept magnitudes exceed, or None where `cut` must say; see `find_margin`.
 
-        `again` says that no score has changed since the last forward.
+        `again` is what `found` gave where no score has changed since.
         """
         margin: float | None = self._find("margin", index, score, density, again)
         return margin
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
-    def cut(self, index: int, score: torch.Tensor, density: float, *, again: bool) -> Cut:
+    def cut(self, index: int, score: torch.Tensor, density: float, *, again: Found | None) -> Cut:
         """Return the least magnitude kept, and how many of its equals this tensor may keep; see `find_cut`."""
         least, places = self._find("cut", index, score, density, again)
         return least.to(score.device), places[min(index, len(places) - 1)].to(score.device)
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def found(self) -> Found:
+        """Return what was found last."""
+        return dict(self._found)
 
     def _begin(self, *_: Any) -> None:
         self._forward = True
@@ -68,13 +75,14 @@ class Group:
     def _end(self, *_: Any) -> None:
         self._forward = False
 
-    def _find(self, what: str, index: int, score: torch.Tensor, density: float, again: bool) -> Any:
+    def _find(self, what: str, index: int, score: torch.Tensor, density: float, again: Found | None) -> Any:
         """Return what the search finds, from memory where that is sure to hold.
 
         The scores are kept beside the answer, so that no other tensor can come to lie where they lie.
         """
-        if what in self._found and (self._forward or again):
-            scores, found_at, answer = self._found[what]
+        known = again or (self._found if self._forward else {})
+        if what in known and not transforming():
+            scores, found_at, answer = known[what]
             if found_at == density and scores[index].data_ptr() == score.data_ptr():
                 return answer
         scores = self._scores(index, score)
@@ -86,7 +94,7 @@ class Group:
             answer = find_margin(scores, count)
         else:
             answer = None
-        if self._forward:
+        if not transforming():
             self._found[what] = (scores, density, answer)
         return answer
 

@@ -35,7 +35,7 @@ def find_cut(magnitudes: Sequence[torch.Tensor], count: int) -> tuple[torch.Tens
     least = torch.topk(everything, count, sorted=False).values.amin()
     equal = torch.stack([(part == least).sum() for part in flat])
     left = count - (everything > least).sum()
-    return least, (left - equal.cumsum(0) + equal).clamp_(min=0)
+    return least, (left - equal.cumsum(0) + equal).clamp(min=0)
 
 
 def above_cut(magnitude: torch.Tensor, least: torch.Tensor, places: torch.Tensor) -> torch.Tensor:

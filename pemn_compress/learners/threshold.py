@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from pemn_compress.learners.base import Learner
@@ -41,7 +43,7 @@ class Threshold(Learner):
             return score > 0
         return (score > self.margin).to(torch.int8) - (score < -self.margin).to(torch.int8)
 
-    def select(self, score: torch.Tensor, value: torch.Tensor, *, again: bool = False) -> torch.Tensor:
+    def select(self, score: torch.Tensor, value: torch.Tensor, *, again: Any = None) -> torch.Tensor:
         """Compare and choose in one pass, for `keep`, or in few.
 
         The backward of torch's threshold is `value where score > 0, else +0.0`, and that of its hardshrink the same for

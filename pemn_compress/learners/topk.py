@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 
 from pemn_compress.learners.base import Learner
 from pemn_compress.learners.selection import above_cut, find_cut, find_margin, kept_count
 from pemn_compress.line import SIGN_BIT, keep_beyond, with_sign_of
+from pemn_compress.transforms import transforming
 from pemn_formats.errors import PemnError
 
 __all__ = ["TopK"]
@@ -27,10 +30,10 @@ class TopK(Learner):
         magnitude = score.abs()
         return self._codes(score, above_cut(magnitude, *find_cut([magnitude], kept_count(self.density, score.numel()))))
 
-    def select(self, score: torch.Tensor, value: torch.Tensor, *, again: bool = False) -> torch.Tensor:
+    def select(self, score: torch.Tensor, value: torch.Tensor, *, again: Any = None) -> torch.Tensor:
         """On the CPU find what the kept magnitudes exceed and compare with that, unless equals straddle the cut."""
         margin = None
-        if score.device.type == "cpu" and not torch.compiler.is_compiling():
+        if score.device.type == "cpu" and not torch.compiler.is_compiling() and not transforming():
             margin = find_margin([score.detach()], kept_count(self.density, score.numel()))
         return super().select(score, value) if margin is None else self._beyond(margin, score, value)
 
