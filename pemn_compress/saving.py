@@ -81,8 +81,12 @@ def to_content(
     store: str | None = None,
     int8_layers: Sequence[str] | None = None,
     extra: Mapping[str, Any] | None = None,
+    masked: tuple[MaskedTensor, ...] | None = None,
 ) -> Content:
-    """Return what `save_model` would write, with the same options and errors."""
+    """Return what `save_model` would write, with the same options and errors.
+
+    `masked` are the model's masks where they are at hand already, in the content of another residual dtype.
+    """
     plain = _unwrapped(model)
     found = masked_weights(plain)
     if not found:
@@ -95,7 +99,8 @@ def to_content(
         raise PemnError(f"unknown store {store!r}; known: {', '.join(STORES)}")
     if config.learn_values and store == "seed":
         raise PemnError("the values were learned, so no seed gives them; save them with store='vector'")
-    masked = tuple(_masked_tensor(name, weight, score) for name, weight, score in found)
+    if masked is None:
+        masked = tuple(_masked_tensor(name, weight, score) for name, weight, score in found)
     names = {id(score): name for name, _, score in found}
     if int8_layers is None:
         int8_layers = () if lossless else config.int8_layers

@@ -53,7 +53,8 @@ def content_within(
         PemnError: it does not fit, or cannot be saved at all.
     """
     dtypes = DTYPES_BY_SIZE if residual_dtype is None else (residual_dtype,)
-    forms = [to_content(model, residual_dtype=dtype, **options) for dtype in dtypes]
+    first = to_content(model, residual_dtype=dtypes[0], **options)
+    forms = [first, *(to_content(model, residual_dtype=one, masked=first.masked, **options) for one in dtypes[1:])]
     least = encode(forms[0], threads=threads, effort=effort)
     if len(least) > budget:
         how = residual_dtype or f"{LOG8}, the smallest residual dtype"

@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 import torch
 
+from pemn_compress import saving
 from pemn_compress.config import MaskConfig
 from pemn_compress.equality import check_equal
 from pemn_compress.masking import mask_
@@ -58,6 +59,15 @@ def test_the_steps_between_the_dtypes(model: torch.nn.Module) -> None:
         whole = to_content(model, residual_dtype=dtype)
         assert Counter(each.dtype for each in content.residual) == Counter(each.dtype for each in whole.residual)
         assert data == encode(whole)
+
+
+def test_masks_are_packed_once(model: torch.nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
+    budget = sizes(model)[1]
+    packed: list[str] = []
+    real = saving._masked_tensor
+    monkeypatch.setattr(saving, "_masked_tensor", lambda name, *rest: (packed.append(name), real(name, *rest))[1])
+    content, _ = content_within(model, budget)
+    assert packed == [each.name for each in content.masked]
 
 
 def test_one_dtype_for_all(model: torch.nn.Module) -> None:
