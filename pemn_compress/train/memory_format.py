@@ -15,8 +15,8 @@ _KNOWN = ("pemn_compress.models.", "torchvision.models.")
 def in_channels_last(model: nn.Module, wanted: bool | None, device: torch.device) -> bool:
     """Whether to train in channels-last memory; `wanted` None chooses.
 
-    A CPU convolves 1.2 to 1.8 times faster in it (ResNet-20, ConvMixers of 48 to 256 channels). It is chosen for nets
-    that are known to work in it: a `view` in anybody else's may not.
+    A CPU convolves faster in it (`benchmarks.reference_speed` has both). It is chosen for nets that are known to work
+    in it: a `view` in anybody else's may not.
     """
     if wanted is not None:
         return wanted
