@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -16,6 +17,9 @@ from pemn_compress.strategies import Plan, TensorInfo
 from pemn_compress.transforms import transforming
 from pemn_formats.errors import PemnError
 from pemn_formats.fills import SCORE_STREAM
+
+if TYPE_CHECKING:
+    from pemn_compress.together import Part
 
 __all__ = ["MaskChain", "MaskedWeight", "initial_scores", "score_bound"]
 
@@ -139,7 +143,7 @@ class MaskedWeight(nn.Module):
 class MaskChain(ParametrizationList):
     """What torch holds a masked weight in, called sooner: its own looks anew for further parametrizations each time."""
 
-    ready: tuple[torch.Tensor, torch.Tensor] | None  # scores and their weight, made with the others of the model
+    part: Part | None  # of the model's weights, in a forward of it
 
     @property
     def mask(self) -> MaskedWeight:
@@ -156,7 +160,9 @@ class MaskChain(ParametrizationList):
         if not self.alone:
             return super().forward()
         score = self.original
-        if self.ready is not None and self.ready[0] is score:  # else `functional_call` has put others in their place
-            return self.ready[1]
+        if not torch.compiler.is_compiling() and self.part is not None:
+            shared = self.part.weight(self, score)
+            if shared is not None:
+                return shared
         weight: torch.Tensor = self._modules["0"](score)
         return weight

@@ -11,13 +11,14 @@ from torch.nn.utils import parametrize
 
 from pemn_compress.bases import value_sources
 from pemn_compress.config import MaskConfig
+from pemn_compress.forward_span import detach
 from pemn_compress.layers import choose_layers
 from pemn_compress.learners import LEARNERS
 from pemn_compress.learners.group import Group
 from pemn_compress.maskable import Target, find_targets, is_maskable, unwrap
 from pemn_compress.masked_weight import MaskChain, MaskedWeight, initial_scores, score_bound
 from pemn_compress.strategies import plan
-from pemn_compress.together import Together, detach
+from pemn_compress.together import Together
 
 __all__ = ["is_maskable", "mask_", "mask_parameters", "masked_weights", "merge_"]
 
@@ -64,9 +65,9 @@ def mask_(
             target.parameter.copy_(scores)
         parametrize.register_parametrization(target.module, target.attribute, weight)
         chain = target.module.parametrizations[target.attribute]  # type: ignore[index]
-        chain.__class__, chain.ready = MaskChain, None  # type: ignore[union-attr]
+        chain.__class__, chain.part = MaskChain, None  # type: ignore[union-attr]
         group.members.append(chain)  # type: ignore[arg-type]
-        together.members.append(chain)  # type: ignore[arg-type]
+        together.add(chain)  # type: ignore[arg-type]
     if kind.joint:
         group.attach(unwrap(model))
     together.attach(unwrap(model))

@@ -1,68 +1,82 @@
-"""All weights of a model at once, when its forward begins: one call of autograd for many small tensors."""
+"""The weights of a model many at a time, while its forward runs: one call of autograd for many small tensors."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
-from pemn_compress.learners.group import Group
-from pemn_compress.masked_weight import MaskChain
+from pemn_compress.forward_span import ForwardSpan
 from pemn_compress.straight_through import StraightThroughMany
 from pemn_compress.transforms import transforming
 
-__all__ = ["Together", "detach"]
+if TYPE_CHECKING:
+    from pemn_compress.masked_weight import MaskChain
+
+__all__ = ["Part", "Together"]
+
+_ENOUGH = 1 << 20  # scores, beside whose work one more call costs nothing
 
 
-class Together:
-    """Fills `MaskChain.ready` of the members as long as the model's forward runs with gradients.
+class Part:
+    """Some masked weights in one forward of their model, made when the first of them is asked for.
 
-    A tensor with a learned scale or learned values, one that something else is registered on, and whatever is compiled
-    computes its own weight; so does every access outside that forward.
+    They are made no sooner because autograd goes back to what was made last first: the gradients of these scores are
+    then complete before the layers ahead of them are reached, so that DistributedDataParallel can send them meanwhile.
     """
 
+    def __init__(self, members: Sequence[MaskChain]) -> None:
+        self._members = members
+        self._made: dict[MaskChain, tuple[torch.Tensor, torch.Tensor]] | None = None
+
+    def weight(self, member: MaskChain, score: torch.Tensor) -> torch.Tensor | None:
+        """Return the weight of a member's scores, or None where it has to make its own.
+
+        That is a member with a learned scale or learned values, or whose scores have been replaced meanwhile; and all
+        of them where no gradient is wanted or torch transforms the function.
+        """
+        if self._made is None:
+            if not torch.is_grad_enabled() or transforming():
+                return None
+            self._made = self._make()
+        made_of, weight = self._made.get(member, (None, None))
+        return weight if made_of is score else None
+
+    def _make(self) -> dict[MaskChain, tuple[torch.Tensor, torch.Tensor]]:
+        members = [member for member in self._members if member.alone and member.mask.fixed]
+        if not members:
+            return {}
+        scores = [member.original for member in members]
+        values = [member.mask.checked(score) for member, score in zip(members, scores, strict=True)]
+        weights = StraightThroughMany.apply([member.mask.learner for member in members], values, *scores)
+        return dict(zip(members, zip(scores, weights, strict=True), strict=True))
+
+
+class Together(ForwardSpan):
+    """Hands each member its `Part` as long as the model's forward runs with gradients; what is compiled needs none."""
+
     def __init__(self) -> None:
-        self.members: list[MaskChain] = []
+        self._parts: list[list[MaskChain]] = []
 
-    def attach(self, model: nn.Module) -> None:
-        """Let the calls of a model say when its forward begins and ends."""
-        model.register_forward_pre_hook(self._begin)
-        model.register_forward_hook(self._end, always_call=True)
-
-    def clear(self) -> None:
-        """Forget the weights."""
-        for member in self.members:
-            member.ready = None
+    def add(self, member: MaskChain) -> None:
+        """Take up the next masked weight of the model."""
+        if not self._parts or sum(one.mask.tensor.numel for one in self._parts[-1]) >= _ENOUGH:
+            self._parts.append([])
+        self._parts[-1].append(member)
 
     def _begin(self, model: nn.Module, *_: Any) -> None:
         if torch.compiler.is_compiling() or getattr(model, "_is_replica", False):
             return
-        self.clear()
-        if not torch.is_grad_enabled() or transforming():
+        for members in self._parts:
+            part = Part(members) if torch.is_grad_enabled() else None
+            for member in members:
+                member.part = part
+
+    def _end(self, model: nn.Module, *_: Any) -> None:
+        if torch.compiler.is_compiling():
             return
-        members = [member for member in self.members if member.alone and member.mask.fixed]
-        if not members:
-            return
-        scores = [member.original for member in members]
-        sources = [member.mask.checked(score) for member, score in zip(members, scores, strict=True)]
-        learners = [member.mask.learner for member in members]
-        weights = StraightThroughMany.apply(learners, sources, *scores)
-        for member, score, weight in zip(members, scores, weights, strict=True):
-            member.ready = score, weight
-
-    def _end(self, *_: Any) -> None:
-        if not torch.compiler.is_compiling():
-            self.clear()
-
-
-def detach(model: nn.Module) -> None:
-    """Take back what `Together.attach` and `Group.attach` did to a model."""
-    for hooks in (model._forward_pre_hooks, model._forward_hooks):
-        for key, hook in list(hooks.items()):
-            owner = getattr(hook, "__self__", None)
-            if isinstance(owner, Together):
-                owner.clear()
-            if isinstance(owner, Together | Group):
-                del hooks[key]
-                model._forward_hooks_always_called.pop(key, None)
+        for members in self._parts:
+            for member in members:
+                member.part = None

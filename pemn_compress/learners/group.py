@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from pemn_compress.forward_span import ForwardSpan
 from pemn_compress.learners.selection import find_cut, find_margin, kept_count
 from pemn_compress.transforms import transforming
 
@@ -16,7 +17,7 @@ Cut = tuple[torch.Tensor, torch.Tensor]
 Found = dict[str, tuple[list[torch.Tensor], float, Any]]
 
 
-class Group:
+class Group(ForwardSpan):
     """Finds where to cut among the scores of all members.
 
     members: the parametrizations (`parametrize.ParametrizationList`) in the order of the model; a tensor that no
@@ -36,11 +37,6 @@ class Group:
     def __getstate__(self) -> dict[str, Any]:
         """What a copy takes along: not what was found."""
         return {**self.__dict__, "_forward": False, "_found": {}}
-
-    def attach(self, model: nn.Module) -> None:
-        """Let the calls of a model say when its forward begins and ends."""
-        model.register_forward_pre_hook(self._begin)
-        model.register_forward_hook(self._end, always_call=True)
 
     def density_of(self, index: int, final: float) -> float:
         """Return the density of a member's weights as they are now: the group's in training, else the final one."""

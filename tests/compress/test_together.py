@@ -11,9 +11,10 @@ from torch.nn.utils import parametrize
 from torch.utils.checkpoint import checkpoint
 
 from pemn_compress.config import MaskConfig
+from pemn_compress.forward_span import detach
 from pemn_compress.masked_weight import MaskChain
 from pemn_compress.masking import mask_, masked_weights
-from pemn_compress.together import Together, detach
+from pemn_compress.together import Together
 
 
 class Net(nn.Module):
@@ -69,7 +70,7 @@ def test_the_same_outputs_and_gradients(learner: str, alphabet: str) -> None:
     apart = copy.deepcopy(model)
     for hook in list(apart._forward_pre_hooks.values()):
         if isinstance(getattr(hook, "__self__", None), Together):
-            hook.__self__.members.clear()
+            hook.__self__._parts.clear()
     for one, other in zip(model(inputs()), apart(inputs()), strict=True):
         assert torch.equal(one, other)
     found = gradients(model)
@@ -89,7 +90,7 @@ def test_they_are_made_once_a_forward_and_forgotten_after_it(monkeypatch: pytest
     model = net()
     gradients(model)
     assert made == [5]
-    assert all(chain.ready is None for chain in chains(model))
+    assert all(chain.part is None for chain in chains(model))
     with torch.no_grad():
         model(inputs())
     assert made == [5]
@@ -114,12 +115,75 @@ def test_losses_may_go_back_one_after_another() -> None:
     assert equal({name: parameter.grad for name, parameter in model.named_parameters()}, expected)
 
 
+@pytest.mark.parametrize(("enough", "soon"), [(1, True), (1 << 20, False)])
+def test_gradients_of_a_part_are_complete_before_what_is_ahead_of_it(
+    monkeypatch: pytest.MonkeyPatch, enough: int, soon: bool
+) -> None:
+    from pemn_compress import together
+
+    monkeypatch.setattr(together, "_ENOUGH", enough)
+    model = mask_(nn.Sequential(nn.Linear(12, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3)))
+    seen: list[str] = []
+    for name, _, score in masked_weights(model):
+        score.register_post_accumulate_grad_hook(lambda _, name=name: seen.append(name))
+    model[0].register_full_backward_pre_hook(lambda *_: seen.append("ahead"))
+    model(inputs())[:, :2].sum().backward()
+    assert seen.count("ahead") == 1
+    assert set(seen[: seen.index("ahead")]) == ({"2.weight", "4.weight"} if soon else set())
+    assert set(seen) == {"0.weight", "2.weight", "4.weight", "ahead"}
+
+
+def test_gradients_are_those_of_one_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pemn_compress import together
+
+    whole = gradients(net(learner="topk-global"))
+    monkeypatch.setattr(together, "_ENOUGH", 70)
+    model = net(learner="topk-global")
+    assert equal(gradients(model), whole)
+    model.recompute = True
+    assert equal(gradients(model), whole)
+
+
+def test_a_compiled_part_of_the_model_makes_its_own() -> None:
+    model = net()
+    expected = gradients(model)
+    model.body.compile(backend="aot_eager", fullgraph=True)
+    for _ in range(2):
+        assert equal(gradients(model), expected)
+
+
+class Bootstraps(nn.Module):
+    """Takes its own output without a gradient as the target, before it is asked for one with a gradient."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = nn.Linear(12, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            target = self.layer(x) - 1
+        return (self.layer(x) - target).square().sum()
+
+
+def test_weights_asked_for_without_gradients_first() -> None:
+    model = Bootstraps()
+    mask_(model)
+    model(inputs()).backward()
+    gradient = masked_weights(model)[0][2].grad
+    weight = model.layer.weight.detach().requires_grad_()
+    target = nn.functional.linear(inputs(), weight.detach()) - 1
+    (nn.functional.linear(inputs(), weight) - target).square().sum().backward()
+    assert gradient is not None
+    torch.testing.assert_close(gradient, weight.grad * masked_weights(model)[0][1].value)
+
+
 def test_a_forward_that_fails_leaves_no_weight_behind() -> None:
     model = net()
     model.fails = True
     with pytest.raises(ValueError, match="no"):
         model(inputs())
-    assert all(chain.ready is None for chain in chains(model))
+    assert all(chain.part is None for chain in chains(model))
 
 
 def test_scores_may_change_between_forwards_but_not_before_backward() -> None:

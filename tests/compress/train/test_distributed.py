@@ -71,10 +71,16 @@ def test_gradients_are_those_of_one_process(both: Any) -> None:
 
 
 @pytest.mark.slow
+def test_gradients_of_later_layers_are_sent_while_the_backward_pass_goes_on(both: Any) -> None:
+    for found in both[:2]:
+        assert found["overlap"].index("sent") < found["overlap"].index("first")
+
+
+@pytest.mark.slow
 def test_masks_are_equal_to_the_bit_before_every_step_and_at_the_end(both: Any) -> None:
     first, second, _ = both
     assert len(first["steps"]) == len(set(first["steps"])) == 3 * 7
-    for name in ("steps", "digest", "result", "digest_fit", "buffers_fit", "accuracies"):
+    for name in ("steps", "digest", "digest_overlap", "result", "digest_fit", "buffers_fit", "accuracies"):
         assert first[name] == second[name]
 
 

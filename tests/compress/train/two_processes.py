@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 
 from pemn_compress.config import MaskConfig
 from pemn_compress.data import Splits, load_data
@@ -83,6 +84,27 @@ def masked_net() -> nn.Module:
     return mask_(net, MaskConfig(scale="channel"))
 
 
+def overlap() -> tuple[list[str], str]:
+    """When gradients are sent in the third step of a net of several parts, and the digest after it."""
+    torch.manual_seed(0)
+    wide = (layer for _ in range(6) for layer in (nn.Linear(512, 512), nn.ReLU()))
+    layers = nn.Sequential(nn.Flatten(), nn.Linear(64, 512), *wide, nn.Linear(512, 10))
+    model = mask_(layers, MaskConfig(learner="topk"))
+    shared = distributed.replicate(model, digits(10).spec)
+    events: list[str] = []
+    send = lambda _, bucket: (events.append("sent"), allreduce_hook(None, bucket))[1]  # noqa: E731
+    shared.register_comm_hook(None, send)  # type: ignore[operator]
+    layers[1].register_full_backward_pre_hook(lambda *_: events.append("first"))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+    for step in range(3):
+        events.clear()
+        optimizer.zero_grad()
+        generator = torch.Generator().manual_seed(2 * step + distributed.ranks().rank)
+        shared(torch.randn(8, 1, 8, 8, generator=generator)).square().mean().backward()
+        optimizer.step()
+    return events, digest(model)
+
+
 class HasUnused(nn.Module):
     """A net with a parameter that the loss never meets."""
 
@@ -149,6 +171,8 @@ def battery(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = {"size": here.size, "rank": here.rank}
 
     found["gradient_error"], found["gradient_error_unused"] = gradients(masked_net), gradients(HasUnused)
+
+    found["overlap"], found["digest_overlap"] = overlap()
 
     torch.manual_seed(here.rank)
     net = distributed.replicate(nn.Sequential(nn.Flatten(), nn.Linear(64, 2)), digits(10).spec)
