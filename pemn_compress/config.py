@@ -31,7 +31,7 @@ class MaskConfig:
     strategy: `full` (each tensor its own values), `one-layer` (tensors of equal shape share), `mp` (all share the
         values of the largest tensor), `rp` (all are filled from one short vector).
     ratio, values: the length of the `rp` vector, as a part of the largest tensor in (0, 1] or as a number of values;
-        neither means 251 values.
+        neither means 251 values. No vector is longer than the largest tensor needs.
     mode: `rp` either tiles its vector (`copy`) or tiles and shuffles it once (`rand`).
     distribution: `signed` (+1 or -1), `uniform` or `normal` values.
     scale: `none` (the scale of the tensor that the values were drawn for, as in the paper), `tensor` (Kaiming's
@@ -111,12 +111,12 @@ class MaskConfig:
     def vector_length(self, largest: int) -> int:
         """Return the length of the `rp` vector of a model whose largest masked tensor has `largest` weights.
 
-        A ratio r gives int(largest * r) + 1, in Python's double arithmetic; neither ratio nor values gives 251, or as
-        many as the tensor has.
+        A ratio r gives int(largest * r) + 1, in Python's double arithmetic; otherwise `values`, or 251, or as many as
+        the tensor has if it has fewer: what no tensor reaches has no place in a file.
         """
         if self.ratio is not None:
             return int(largest * self.ratio) + 1
-        return min(DEFAULT_VALUES, largest) if self.values is None else self.values
+        return min(DEFAULT_VALUES if self.values is None else self.values, largest)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the options as JSON-ready data."""

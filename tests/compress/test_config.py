@@ -72,6 +72,7 @@ def test_an_option_of_another_version_is_refused() -> None:
     [
         ({}, 65_536, 251),
         ({"values": 7}, 65_536, 7),
+        ({"values": 500}, 16, 16),
         ({"ratio": 1e-1}, 65_536, 6_554),
         ({"ratio": 1e-4}, 65_536, 7),
         ({"ratio": 1e-5}, 65_536, 1),

@@ -320,3 +320,13 @@ def test_effort_changes_how_a_file_is_written_alone(tmp_path: Path) -> None:
         with pytest.raises(pemn.PemnError, match="unknown effort 'none'; known: best, fast"):
             save(masked_net(), tmp_path / "none", effort="none")
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("mode", ["copy", "rand"])
+@pytest.mark.parametrize("store", ["seed", "vector"])
+def test_a_vector_longer_than_every_layer_can_be_saved_after_training(mode: str, store: str, tmp_path: Path) -> None:
+    model = masked_net(strategy="rp", values=1_000, mode=mode, store=store)
+    pemn.save_model(model, tmp_path / "net.pemn")
+    weights = pemn.load_file(tmp_path / "net.pemn")
+    assert torch.equal(weights["conv.weight"], model.conv.weight)  # type: ignore[arg-type]
+    assert torch.equal(weights["head.weight"], model.head.weight)  # type: ignore[arg-type]
