@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -16,10 +17,28 @@ __all__ = [
     "json_option",
     "model_argument",
     "models_argument",
+    "output",
     "task_option",
 ]
 
 PATH = click.Path(path_type=Path)
+
+
+class _Output(click.Path):
+    def __init__(self, suffix: str, remedy: str) -> None:
+        super().__init__(path_type=Path)
+        self.suffix = suffix
+        self.remedy = remedy
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if Path(value).suffix.lower() != self.suffix:
+            self.fail(f"'{value}' does not end in {self.suffix}; {self.remedy}", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+def output(suffix: str, remedy: str = "name the file to write") -> click.Path:
+    """The type of a path to write: one that says by its suffix what will be in it, so that no other file is hit."""
+    return _Output(suffix, remedy)
 
 
 model_argument = click.argument("model", metavar="MODEL.pemn", type=PATH)

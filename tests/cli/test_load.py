@@ -69,8 +69,8 @@ def test_a_task_of_several(bundle_file: Path, digits_file: Path, tmp_path: Path,
     assert "first, second" in refused.err
     written = {}
     for task in ("first", "second"):
-        assert run("load", bundle_file, "--task", task, "--to", tmp_path / task).code == 0
-        written[task] = load_safetensors(tmp_path / task)
+        assert run("load", bundle_file, "--task", task, "--to", tmp_path / f"{task}.safetensors").code == 0
+        written[task] = load_safetensors(tmp_path / f"{task}.safetensors")
     alone = load_file(digits_file)
     assert all(torch.equal(written["first"][name], tensor) for name, tensor in alone.items())
     assert not all(torch.equal(written["second"][name], tensor) for name, tensor in alone.items())

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from pemn_cli.opening import about
-from pemn_cli.options import PATH, effort_option, force_option, json_option
+from pemn_cli.options import PATH, effort_option, force_option, json_option, output
 from pemn_cli.output import print_json, print_line
 
 __all__ = ["command"]
@@ -16,7 +16,7 @@ __all__ = ["command"]
 @click.command(name="apply", short_help="Make the newer file of an older one and a delta.")
 @click.argument("old", metavar="OLD.pemn", type=PATH)
 @click.argument("patch", metavar="PATCH.pemn", type=PATH)
-@click.argument("new", metavar="NEW.pemn", type=PATH)
+@click.argument("new", metavar="NEW.pemn", type=output(".pemn"))
 @effort_option
 @force_option
 @json_option

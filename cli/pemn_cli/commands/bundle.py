@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pemn_cli.opening import about
-from pemn_cli.options import PATH, effort_option, force_option, json_option
+from pemn_cli.options import effort_option, force_option, json_option, output
 from pemn_cli.output import percent, print_json, print_table
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ __all__ = ["command"]
 
 
 @click.command(name="bundle", short_help="Put several models over the same values into one file.")
-@click.argument("out", metavar="OUT.pemn", type=PATH)
+@click.argument("out", metavar="OUT.pemn", type=output(".pemn"))
 @click.argument("models", metavar="NAME=FILE.pemn...", nargs=-1, required=True)
 @effort_option
 @force_option

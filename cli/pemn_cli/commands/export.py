@@ -15,7 +15,7 @@ from pemn_cli.options import (
     effort_option,
     force_option,
     json_option,
-    model_argument,
+    output,
 )
 from pemn_cli.output import percent, print_json, print_line, print_table, status
 
@@ -27,7 +27,7 @@ __all__ = ["command"]
 
 
 @click.command(name="export", short_help="Write a run to a .pemn file that is checked first.")
-@model_argument
+@click.argument("model", metavar="MODEL.pemn", type=output(".pemn", "name the file to write, and the run with --run"))
 @click.option("--run", metavar="NAME|PATH", help="Which run.  [default: the newest]")
 @click.option("--runs-dir", type=PATH, default=Path("runs"), show_default=True, help="Folder that holds the runs.")
 @click.option(
@@ -90,6 +90,8 @@ def command(
     from pemn_compress.loading import checked_device
     from pemn_formats.atomic import check_writable
 
+    if lossless and residual_dtype is not None:
+        raise click.UsageError("--residual-dtype rounds and --lossless rounds nothing; leave one of them out.")
     check_writable(model, force=force)
     place = checked_device(device)
     chosen = _find(run, runs_dir)

@@ -12,12 +12,12 @@ import click
 
 from pemn_cli.opening import about
 from pemn_cli.options import (
-    PATH,
     device_option,
     dtype_option,
     force_option,
     json_option,
     model_argument,
+    output,
     task_option,
 )
 from pemn_cli.output import print_json, print_table, seconds, size
@@ -33,7 +33,12 @@ __all__ = ["command"]
 @task_option
 @device_option
 @dtype_option
-@click.option("--to", type=PATH, metavar="OUT.safetensors", help="Write the dense weights, by plain state-dict names.")
+@click.option(
+    "--to",
+    type=output(".safetensors"),
+    metavar="OUT.safetensors",
+    help="Write the dense weights, by plain state-dict names.",
+)
 @force_option
 @json_option
 def command(
