@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from pemn_compress.filling import fill_state_, state_shapes
-from pemn_compress.loading import check_fit
+from pemn_compress.misfit import check_fit
 from pemn_compress.saving import to_content
 from pemn_formats.bundle import join, select_task
 from pemn_formats.content import Content
@@ -61,7 +61,7 @@ def load_task_(
     valid; one tensor is rebuilt at a time. Training or evaluation mode stays as it is. Names and shapes are compared
     before anything is changed. A bundle that is read once, by `pemn_formats.reader.read`, may be passed as content.
 
-    Raises `FormatError` for a damaged file or where names, shapes or a BatchNorm's eps differ; `PemnError` for a task
+    Raises `FormatError` for a damaged file; `PemnError` where names, shapes or a BatchNorm's eps differ, for a task
     that the file does not have (the message lists them) and for a masked model.
     """
     if isinstance(bundle, Content):

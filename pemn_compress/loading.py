@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.utils import parametrize
 
 from pemn_compress.filling import fill_state_, fill_weights_, state_shapes
+from pemn_compress.misfit import MisfitError, check_fit, check_room
 from pemn_compress.models import Architecture, build
 from pemn_compress.rebuild import check_dtype, reconstruct_many
 from pemn_formats.bundle import select_task
 from pemn_formats.content import Content
 from pemn_formats.errors import FormatError, PemnError
 from pemn_formats.limits import DEFAULT_MEMORY_BUDGET
-from pemn_formats.names import shown
 from pemn_formats.reader import read_model
 from pemn_formats.reconstruct import residual_state
 from pemn_formats.source import Readable
 from pemn_formats.streams import Progress
 
-__all__ = ["check_fit", "checked_device", "fill_model", "load_file", "load_model", "rebuild_model", "rebuild_state"]
+__all__ = ["checked_device", "fill_model", "load_file", "load_model", "rebuild_model", "rebuild_state"]
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -81,7 +78,7 @@ def load_model(
     The registered architecture that the file names is built; a model of another class is passed as `into`, filled in
     place and returned. Nothing is imported by a name that stands in the file. `packed` keeps the masks of linear layers
     and 1x1 convolutions packed in memory, one bit a weight, for inference. Errors as `load_file`; `PemnError` also
-    where neither the file nor the caller says which model, `FormatError` where names or shapes differ.
+    where neither the file nor the caller says which model, and where names or shapes of `into` differ.
     """
     device = checked_device(device)
     threads = torch.get_num_threads() if threads is None else threads
@@ -125,12 +122,17 @@ def rebuild_model(
 ) -> nn.Module:
     """Return the plain model of a decoded content; as `load_model`."""
     content = select_task(content)
-    model = _registered(content) if into is None else into
-    if packed:
-        from pemn_compress.packed_loading import fill_packed
+    try:
+        model = _registered(content) if into is None else into
+        if packed:
+            from pemn_compress.packed_loading import fill_packed
 
-        return fill_packed(model, content, device=device, dtype=dtype)
-    return fill_model(model, content, device=device, dtype=dtype, threads=threads)
+            return fill_packed(model, content, device=device, dtype=dtype)
+        return fill_model(model, content, device=device, dtype=dtype, threads=threads)
+    except MisfitError as error:
+        if into is None:
+            raise FormatError(f"the file does not fit the network that it names: {error}") from None
+        raise
 
 
 def fill_model(
@@ -145,7 +147,7 @@ def fill_model(
 
     Every name, shape and BatchNorm eps is compared first. A model on the meta device takes new tensors; another one is
     moved to `device` and `dtype`, and its parameters and buffers are written over where they lie. Raises `PemnError`
-    for a model that is masked, `FormatError` where it is not the file's, naming the first difference.
+    for a model that is masked, `MisfitError` where it is not the file's, naming the first difference.
     """
     check_dtype(dtype)
     check_fit(model, content, state_shapes(content))
@@ -177,7 +179,18 @@ def checked_device(device: torch.device | str) -> torch.device:
             raise PemnError(
                 f"device {found} was asked for, but there are {count} CUDA devices (cuda:0 to cuda:{count - 1})"
             )
+    elif found.type != "cpu":
+        _try(found)
     return found
+
+
+def _try(device: torch.device) -> None:
+    """Raise `PemnError` for one of torch's many kinds of device if this torch, or this machine, has none."""
+    try:
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError, ImportError) as error:
+        reason = str(error).partition("\n")[0]
+        raise PemnError(f"device {device} cannot be used here ({reason}); use cpu, cuda or cuda:N") from None
 
 
 def _held(model: nn.Module) -> dict[str, torch.Tensor]:
@@ -198,44 +211,6 @@ def _registered(content: Content) -> nn.Module:
         raise FormatError(f"the file asks for a network that cannot be built: {error}") from None
     if set(dict(model.named_buffers())) - set(model.state_dict()):
         # Buffers that no state dict carries get their values when the model is built for real, and only then.
-        _check_shapes(model, content)
+        check_room(model, content)
         model = build(architecture)
     return model
-
-
-def _check_shapes(model: nn.Module, content: Content) -> None:
-    """Before a model is allocated: the file must hold about as many values as the network that it names."""
-    wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    for tensor in content.masked:
-        if wanted.get(tensor.name, tensor.shape) != tensor.shape:
-            raise _differs(tensor.name, tensor.shape, wanted[tensor.name])
-    held = sum(tensor.numel for tensor in content.masked) + 4 * sum(entry.numel for entry in content.residual)
-    needed = sum(value.numel() for value in model.state_dict().values())
-    if needed > 2 * held + 1024:
-        raise FormatError(f"the file holds {held} values, its network {content.architecture} needs {needed}")
-
-
-def check_fit(model: nn.Module, content: Content, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Compare a model with a content that is to fill it, whose state dict has these shapes. Errors as `fill_model`."""
-    if any(parametrize.is_parametrized(module) for module in model.modules()):
-        raise PemnError("the model to fill is parametrized; pass a plain one, or merge_ it first")
-    wanted = {name.replace("_orig_mod.", ""): tuple(value.shape) for name, value in model.state_dict().items()}
-    for name, shape in wanted.items():
-        if name not in shapes:
-            raise FormatError(f"the model has {shown(name)} of shape {list(shape)}, the file has no such tensor")
-        if shape != shapes[name]:
-            raise _differs(name, shapes[name], shape)
-    for name in shapes:
-        if name not in wanted:
-            raise FormatError(f"the file has {shown(name)}, the model has no such tensor")
-    modules = dict(model.named_modules())
-    for entry in content.residual:
-        module = modules.get(entry.name)
-        if entry.kind == "bn" and isinstance(module, _BatchNorm) and np.float32(module.eps) != entry.eps:
-            raise FormatError(
-                f"{shown(entry.name)} has eps {module.eps} in the model, the file is made for {entry.eps}"
-            )
-
-
-def _differs(name: str, found: tuple[int, ...], expected: tuple[int, ...]) -> FormatError:
-    return FormatError(f"{shown(name)} has shape {list(found)} in the file, {list(expected)} in the model")

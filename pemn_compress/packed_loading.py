@@ -7,7 +7,8 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from pemn_compress.loading import check_fit, rebuild_state
+from pemn_compress.loading import rebuild_state
+from pemn_compress.misfit import check_fit
 from pemn_compress.packed_layers import has_twin, packed_twin
 from pemn_compress.packed_weight import pack_weight
 from pemn_formats.content import Content, MaskedTensor

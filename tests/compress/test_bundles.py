@@ -13,6 +13,7 @@ from torch import nn
 
 import pemn_compress as pemn
 from pemn_compress.loading import rebuild_model, rebuild_state
+from pemn_compress.misfit import MisfitError
 from pemn_compress.models import build
 from pemn_compress.saving import to_content
 from pemn_formats.delta import make_delta
@@ -173,8 +174,8 @@ def test_a_patch_is_no_model(models: dict[str, nn.Module]) -> None:
 @pytest.mark.parametrize(
     ("model", "error", "message"),
     [
-        (lambda: plain(hidden=17), pemn.FormatError, r"^'layers\.0\.\w+\.weight' has shape \[16, 16\] in the file, "),
-        (lambda: plain(depth=3), pemn.FormatError, r"^the model has 'layers\.2\..* the file has no such tensor$"),
+        (lambda: plain(hidden=17), MisfitError, r"^'layers\.0\.\w+\.weight' has shape \[16, 16\] in the file, "),
+        (lambda: plain(depth=3), MisfitError, r"^the model has 'layers\.2\..* the file has no such tensor$"),
         (lambda: masked(3), pemn.PemnError, r"^the model to fill is parametrized; pass a plain one"),
     ],
 )

@@ -12,6 +12,7 @@ from torch import nn
 
 import pemn_compress as pemn
 from pemn_compress.masking import masked_weights
+from pemn_compress.misfit import MisfitError
 from pemn_compress.models import architecture_of, build
 from pemn_compress.saving import to_content
 from pemn_formats.reader import read
@@ -255,20 +256,21 @@ def test_models_that_do_not_fit_are_refused_by_name(tmp_path: Path) -> None:
         pemn.load_model(path)
     wider = Net()
     wider.head = nn.Linear(6, 4)
-    with pytest.raises(pemn.FormatError, match=r"'head.weight' has shape \[3, 6\] in the file, \[4, 6\] in the model"):
+    with pytest.raises(MisfitError, match=r"'head.weight' has shape \[3, 6\] in the file, \[4, 6\] in the model"):
         pemn.load_model(path, into=wider)
     more = Net()
     more.extra = nn.Linear(1, 1)
-    with pytest.raises(pemn.FormatError, match=r"'extra.weight' of shape .* the file has no such tensor"):
+    with pytest.raises(MisfitError, match=r"'extra.weight' of shape .* the file has no such tensor"):
         pemn.load_model(path, into=more)
     fewer = Net()
     del fewer.head
-    with pytest.raises(pemn.FormatError, match=r"the file has 'head.weight', the model has no such tensor"):
+    with pytest.raises(MisfitError, match=r"the file has 'head.weight', the model has no such tensor"):
         pemn.load_model(path, into=fewer)
     other_eps = Net()
     other_eps.bn.eps = 1e-3
-    with pytest.raises(pemn.FormatError, match=r"'bn' has eps 0.001 in the model"):
+    with pytest.raises(MisfitError, match=r"'bn' has eps 0.001 in the model"):
         pemn.load_model(path, into=other_eps)
+    assert not issubclass(MisfitError, pemn.FormatError)  # the file is as good as it was
     with pytest.raises(pemn.PemnError, match="is parametrized"):
         pemn.load_model(path, into=masked_net())
 
@@ -288,7 +290,13 @@ def test_a_file_cannot_ask_for_any_network(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("device", "message"), [("tpu9", "unknown device 'tpu9'"), ("cuda:99", "no CUDA device|there are [0-9]+ CUDA")]
+    ("device", "message"),
+    [
+        ("tpu9", "unknown device 'tpu9'"),
+        ("cuda:99", "no CUDA device|there are [0-9]+ CUDA"),
+        ("meta", "device meta cannot be used here"),
+        ("xpu:99", "device xpu:99 cannot be used here"),
+    ],
 )
 def test_devices_that_do_not_exist(tmp_path: Path, device: str, message: str) -> None:
     pemn.save_model(masked_net(), tmp_path / "net.pemn")

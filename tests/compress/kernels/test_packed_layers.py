@@ -8,11 +8,11 @@ from torch import nn
 
 import pemn_compress as pemn
 from pemn_compress.loading import rebuild_model
+from pemn_compress.misfit import MisfitError
 from pemn_compress.models import build
 from pemn_compress.packed_layers import PackedConv1x1, PackedLinear
 from pemn_compress.packed_op import packed_linear
 from pemn_compress.saving import to_content
-from pemn_formats.errors import FormatError
 
 SEED = (1 << 64) - 3
 
@@ -140,6 +140,6 @@ def test_another_model_is_refused(tmp_path: Path) -> None:
     path = saved(tmp_path)
     wrong = net()
     wrong[4] = nn.Linear(512, 6, bias=False)
-    with pytest.raises(FormatError, match=r"'4\.weight' has shape \[5, 512\] in the file, \[6, 512\] in the model"):
+    with pytest.raises(MisfitError, match=r"'4\.weight' has shape \[5, 512\] in the file, \[6, 512\] in the model"):
         pemn.load_model(path, into=wrong, packed=True)
     assert type(wrong[4]) is nn.Linear
