@@ -114,8 +114,9 @@ def export_run(
         force: replace `path` if it exists.
 
     Raises:
-        PemnError: the run is dense or unfinished, the file cannot be put there, it is larger than the budget, it does
-            not load back equal, or the logits change too much. Nothing is written then.
+        PemnError: the run is dense or unfinished, two options contradict each other, the file cannot be put there, it
+            is larger than the budget, it does not load back equal, or the logits change too much. Nothing is written
+            then.
     """
     target = check_writable(path, force=force)
     if run.options.mask is None:
@@ -123,6 +124,8 @@ def export_run(
             f"{run.path} is a dense run (--regular), there are no masks to export; train without --regular,"
             f" or use its weights from {run.path / 'best.pt'}"
         )
+    if lossless and residual_dtype is not None:
+        raise PemnError(f"residual dtype {residual_dtype} rounds, and lossless rounds nothing; leave one of them out")
     model = run.build_model().eval()
     budget = run.options.budget if budget is None else budget
     dtype = residual_dtype or (None if lossless else run.options.residual_dtype)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -9,7 +11,7 @@ from click.core import ParameterSource
 
 from pemn_cli.train_options import RECIPE
 
-__all__ = ["typed_options"]
+__all__ = ["checked_options", "typed_options"]
 
 _SHORTCUTS = ("dim", "depth", "kernel", "patch", "width")
 
@@ -28,6 +30,17 @@ def typed_options(ctx: click.Context) -> dict[str, Any]:
     if "randaugment" in given:
         given["randaugment_n"], given["randaugment_m"] = given.pop("randaugment")
     return given
+
+
+@contextlib.contextmanager
+def checked_options() -> Iterator[None]:
+    """Make options that are wrong or contradict each other, and are found so inside the block, wrong usage."""
+    from pemn_formats.errors import PemnError
+
+    try:
+        yield
+    except PemnError as error:
+        raise click.UsageError(f"{error}.") from None
 
 
 def _typed(ctx: click.Context, key: str) -> bool:

@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 
 from pemn_cli.commands.export import command
+from pemn_compress.export import export_run
 from pemn_compress.logits import DEFAULT_TOLERANCE
+from pemn_compress.train.run import newest_run
+from pemn_formats.errors import PemnError
 from pemn_formats.reader import Reader
 
 
@@ -87,6 +90,17 @@ def test_too_large_a_change_is_refused_and_nothing_written(
     assert run("export", out, *given, "--tolerance", "inf", "--force").code == 0
 
 
+def test_without_loss_there_is_no_type_to_round_to(
+    runs: Path, tmp_path: Path, assert_fails: Callable[..., str]
+) -> None:
+    options = ("--runs-dir", runs, "--lossless", "--residual-dtype", "log8")
+    line = assert_fails(2, "export", tmp_path / "a.pemn", *options)
+    assert "--residual-dtype rounds and --lossless rounds nothing; leave one of them out" in line
+    with pytest.raises(PemnError, match="residual dtype float16 rounds, and lossless rounds nothing"):
+        export_run(newest_run(runs), tmp_path / "a.pemn", residual_dtype="float16", lossless=True)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_negative_tolerance_is_wrong_usage(runs: Path, tmp_path: Path, run: Callable[..., Any]) -> None:
     assert run("export", tmp_path / "a.pemn", "--runs-dir", runs, "--tolerance", "-1").code == 2
 
@@ -102,7 +116,8 @@ def test_a_negative_tolerance_is_wrong_usage(runs: Path, tmp_path: Path, run: Ca
 def test_layers_that_cannot_stay_dense(
     options: list[str], message: str, tmp_path: Path, assert_fails: Callable[..., str]
 ) -> None:
-    assert message in assert_fails(1, "train", "--runs-dir", tmp_path / "runs", *options)
+    code = 2 if "--regular" in options else 1
+    assert message in assert_fails(code, "train", "--runs-dir", tmp_path / "runs", *options)
     assert not list((tmp_path / "runs").glob("*")) if (tmp_path / "runs").exists() else True
 
 

@@ -10,7 +10,7 @@ from pemn_cli.byte_size import BYTES
 from pemn_cli.options import json_option
 from pemn_cli.output import percent, print_json, print_line, print_table
 from pemn_cli.train_options import net_options
-from pemn_cli.typed_options import typed_options
+from pemn_cli.typed_options import checked_options, typed_options
 
 if TYPE_CHECKING:
     from pemn_compress.data import DataSpec
@@ -67,7 +67,8 @@ def command(
 
     spec = _spec(data, classes, size, channels)
     chosen = {key: value for key, value in typed_options(ctx).items() if key not in ("data", "size", "budget")}
-    options = RunConfig.from_options({**chosen, "model": family})
+    with checked_options():
+        options = RunConfig.from_options({**chosen, "model": family})
     found = candidates(budget, options, spec.to_input())
     if as_json:
         print_json({"budget": budget, "input": spec.to_input(), "candidates": [each.to_dict() for each in found]})

@@ -12,7 +12,7 @@ from pemn_cli.failures import Interrupted
 from pemn_cli.output import print_json, print_table, size, status
 from pemn_cli.ranks import StoppedError, command_line, meeting
 from pemn_cli.train_options import SectionedCommand, recipe_options
-from pemn_cli.typed_options import typed_options
+from pemn_cli.typed_options import checked_options, typed_options
 
 if TYPE_CHECKING:
     from pemn_compress.train.job import Job
@@ -71,7 +71,9 @@ def command(
     with meeting():
         if resume is None:
             preset = explicit.pop("preset", None)
-            ready = job.start(resolve(preset, explicit), runs=runs_dir, name=name, force=force)
+            with checked_options():
+                options = resolve(preset, explicit)
+            ready = job.start(options, runs=runs_dir, name=name, force=force)
             result = _train(ready, tensorboard)
             run = ready.run
         else:
