@@ -79,6 +79,9 @@ def watched_splits(splits: Splits, select_on: str) -> tuple[str, ...]:
     """
     has_validation = len(splits.validation) > 0
     if select_on == "validation" and not has_validation:
-        raise PemnError("no validation images to choose the best epoch on; hold some out or select on test")
+        raise PemnError(
+            "no validation images to choose the best epoch on; hold some out (of each class with at least 2 images), "
+            "or select on test"
+        )
     needed = {"validation": has_validation, "test": select_on == "test"}
     return tuple(split for split, wanted in needed.items() if wanted)

@@ -20,6 +20,7 @@ from pemn_compress.train.check_model import check_model
 from pemn_compress.train.device import resolve_device
 from pemn_compress.train.distributed import from_first, on_all, ranks
 from pemn_compress.train.environment import changed_versions, git_state, versions
+from pemn_compress.train.evaluate import watched_splits
 from pemn_compress.train.loop import fit
 from pemn_compress.train.progress import Progress
 from pemn_compress.train.rate_control import RateControl, check_rate
@@ -87,6 +88,7 @@ def start(
         raise PemnError(f"{folder} cannot be replaced by a run that needs its net; choose another --run")
     try:
         splits = on_all(lambda: _load(options))
+        _check_images(splits, options.train.select_on)
         described = splits.spec.to_input()
         options = planned(options, described)
         model = build_model(options, described)
@@ -154,6 +156,13 @@ def _load(options: RunConfig) -> Splits:
         return splits
     fewer = stratified_subset(splits.train, options.limit_train, options.train.seed)
     return dataclasses.replace(splits, train=fewer)
+
+
+def _check_images(splits: Splits, select_on: str) -> None:
+    """Raise `PemnError` where nothing can be learned from the images, or the best epoch not be chosen on them."""
+    if splits.spec.classes < 2:
+        raise PemnError(f"{splits.spec.name} has images of 1 class, and learning takes at least 2 to tell apart")
+    watched_splits(splits, select_on)
 
 
 def run_name(options: RunConfig) -> str:

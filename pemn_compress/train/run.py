@@ -17,7 +17,7 @@ from pemn_compress.train.run_config import RunConfig
 from pemn_formats.atomic import atomic_write
 from pemn_formats.errors import PemnError
 
-__all__ = ["CONFIG", "RUNS", "RunFolder", "newest_run"]
+__all__ = ["CONFIG", "RUNS", "RunFolder", "find_run", "newest_run"]
 
 RUNS = "runs"
 """Where runs go unless told otherwise."""
@@ -59,8 +59,15 @@ class RunFolder:
         try:
             config = json.loads((folder / CONFIG).read_text())
             RunConfig.from_dict(config["options"])
-        except FileNotFoundError:
-            raise PemnError(f"{folder} is no training run: it has no {CONFIG}") from None
+        except (FileNotFoundError, NotADirectoryError):
+            why = (
+                "no such folder"
+                if not folder.exists()
+                else f"it has no {CONFIG}"
+                if folder.is_dir()
+                else "it is a file"
+            )
+            raise PemnError(f"{folder} is no training run: {why}") from None
         except OSError as error:
             raise PemnError(f"{folder} cannot be read: {error.strerror}") from None
         except (ValueError, TypeError, KeyError) as error:
@@ -176,6 +183,18 @@ class RunFolder:
     def _write_json(self, name: str, content: Mapping[str, Any]) -> None:
         with atomic_write(self.path / name, force=True) as file:
             file.write((json.dumps(content, indent=2, sort_keys=True) + "\n").encode())
+
+
+def find_run(name: str, runs: str | os.PathLike[str] = RUNS) -> RunFolder:
+    """The run called `name`: the folder of that path, else that of this name under `runs`.
+
+    Raises:
+        PemnError: it is neither.
+    """
+    here, there = Path(name).expanduser(), Path(runs) / name
+    if not here.exists() and not there.exists():
+        raise PemnError(f"run {name} is not there: no such folder here, and no such run in {runs}")
+    return RunFolder.open(there if not (here / CONFIG).is_file() and there.exists() else here)
 
 
 def newest_run(runs: str | os.PathLike[str] = RUNS) -> RunFolder:

@@ -110,7 +110,7 @@ def test_options_reach_the_run(run: Any, runs: Path) -> None:
         (["--regular", "--density", "0.5"], 2, "density is an option of masks, and a regular run has none"),
         (["--epochs", "0"], 2, "epochs must be a whole number of at least 1, found 0"),
         (["--run", "a/b"], 1, "run name 'a/b'"),
-        (["--resume", "nowhere"], 1, "nowhere is no training run"),
+        (["--resume", "nowhere"], 1, "run nowhere is not there: no such folder here, and no such run in "),
         (["--model-arg", "dim"], 2, "--model-arg takes KEY=VALUE, found 'dim'."),
         (["--strategy", "magic"], 2, "'magic' is not one of"),
         (["--resume", "a", "--run", "b"], 2, "leave --run out"),

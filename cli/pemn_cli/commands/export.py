@@ -21,7 +21,6 @@ from pemn_cli.output import percent, print_json, print_line, print_table, status
 
 if TYPE_CHECKING:
     from pemn_compress.export import ExportReport
-    from pemn_compress.train.run import RunFolder
 
 __all__ = ["command"]
 
@@ -88,13 +87,14 @@ def command(
     """
     from pemn_compress.export import export_run
     from pemn_compress.loading import checked_device
+    from pemn_compress.train.run import find_run, newest_run
     from pemn_formats.atomic import check_writable
 
     if lossless and residual_dtype is not None:
         raise click.UsageError("--residual-dtype rounds and --lossless rounds nothing; leave one of them out.")
     check_writable(model, force=force)
     place = checked_device(device)
-    chosen = _find(run, runs_dir)
+    chosen = newest_run(runs_dir) if run is None else find_run(run, runs_dir)
     status(f"exporting the best epoch of {chosen.path}")
     if chosen.result is None:
         status(f"its training is not finished; go on with: pemn-compress train --resume {chosen.path}")
@@ -116,14 +116,6 @@ def command(
         print_json(report.to_dict())
     else:
         _print(report)
-
-
-def _find(name: str | None, runs: Path) -> RunFolder:
-    from pemn_compress.train.run import RunFolder, newest_run
-
-    if name is None:
-        return newest_run(runs)
-    return RunFolder.open(runs / name if (runs / name).is_dir() else Path(name))
 
 
 def _dtypes(report: ExportReport) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -63,6 +62,7 @@ def command(
     from pemn_compress.train import job
     from pemn_compress.train.distributed import from_first, ranks
     from pemn_compress.train.presets import resolve
+    from pemn_compress.train.run import find_run
 
     if tensorboard:
         from pemn_cli.tensorboard import check_tensorboard
@@ -77,7 +77,7 @@ def command(
             result = _train(ready, tensorboard)
             run = ready.run
         else:
-            run = from_first(lambda: _find(runs_dir, resume))
+            run = from_first(lambda: find_run(resume, runs_dir))
             options = _unchanged(run, explicit)
             result = from_first(lambda: _finished(run)) or _train(job.resume(run, options), tensorboard)
         if ranks().first:
@@ -120,13 +120,6 @@ def _announce(ready: Job) -> None:
         status(
             f"warning: the run was started with {', '.join(ready.changed)}; its masks may differ from those of one go"
         )
-
-
-def _find(runs_dir: str, name: str) -> RunFolder:
-    from pemn_compress.train.run import RunFolder
-
-    path = Path(name)
-    return RunFolder.open(path if path.exists() else Path(runs_dir) / name)
 
 
 def _unchanged(run: RunFolder, explicit: Mapping[str, Any]) -> RunConfig:

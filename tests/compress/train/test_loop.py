@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from recorder import Recorder, assert_same
 from torch import nn
 
@@ -189,6 +190,29 @@ def test_a_failed_start_leaves_nothing(tiny: RunConfig, tmp_path: Path) -> None:
         ):
             start(dataclasses.replace(tiny, **wrong), runs=tmp_path)  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        (("a",), "has images of 1 class, and learning takes at least 2 to tell apart"),
+        (
+            ("a", "b"),
+            r"no validation images .*; hold some out \(of each class with at least 2 images\), or select on test",
+        ),
+    ],
+)
+def test_images_that_cannot_be_learned_from_leave_no_run(
+    classes: tuple[str, ...], message: str, tiny: RunConfig, tmp_path: Path
+) -> None:
+    for part in ("train", "test"):
+        for number, name in enumerate(classes):
+            (tmp_path / "images" / part / name).mkdir(parents=True)
+            Image.new("RGB", (8, 8), (99 * number, 9, 9)).save(tmp_path / "images" / part / name / "0.png")
+    options = dataclasses.replace(tiny, data=f"folder:{tmp_path / 'images'}", limit_train=None)
+    with pytest.raises(PemnError, match=message):
+        start(options, runs=tmp_path / "runs", name="a")
+    assert list((tmp_path / "runs").iterdir()) == []
 
 
 @pytest.mark.parametrize(

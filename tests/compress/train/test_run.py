@@ -9,7 +9,7 @@ import torch
 
 from pemn_compress.train.environment import changed_versions, git_state, versions
 from pemn_compress.train.reserve import release, reserve
-from pemn_compress.train.run import RunFolder, newest_run
+from pemn_compress.train.run import RunFolder, find_run, newest_run
 from pemn_compress.train.run_config import RunConfig
 from pemn_formats.errors import PemnError
 
@@ -125,8 +125,24 @@ def test_a_damaged_config_is_named(run: RunFolder, content: str, message: str) -
 
 
 def test_what_is_no_run_is_named(tmp_path: Path) -> None:
-    with pytest.raises(PemnError, match=r"nowhere is no training run: it has no config.json"):
-        RunFolder.open(tmp_path / "nowhere")
+    (tmp_path / "file").touch()
+    for name, why in (("nowhere", "no such folder"), ("file", "it is a file"), (".", "it has no config.json")):
+        with pytest.raises(PemnError, match=rf"is no training run: {why}$"):
+            RunFolder.open(tmp_path / name)
+
+
+def test_a_run_is_found_by_its_name_or_its_folder(
+    run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    runs, name = run.path.parent, run.path.name
+    assert find_run(name, runs).path == runs / name
+    assert find_run(str(run.path), "elsewhere").path == run.path
+    Path(name).mkdir()  # a folder of that name that is no run
+    assert find_run(name, runs).path == runs / name
+    with pytest.raises(PemnError, match=r"^run nobody is not there: no such folder here, and no such run in runs$"):
+        find_run("nobody")
 
 
 def test_weights_that_do_not_fit_are_named(run: RunFolder) -> None:
