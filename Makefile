@@ -15,7 +15,7 @@ help:
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-SOURCES := pyproject.toml setup.py formats/pemn_formats/_native.c
+SOURCES := pyproject.toml setup.py $(wildcard formats/pemn_formats/csrc/*)
 
 $(STAMPS)/run: $(SOURCES) | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable ".[plot]"

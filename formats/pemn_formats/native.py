@@ -1,4 +1,4 @@
-"""The compiled loops of `_native.c`, where they were built; where not, numpy does the same work, to the bit."""
+"""The compiled loops of `csrc`, where they were built; where not, numpy does the same work, to the bit."""
 
 from __future__ import annotations
 
@@ -32,6 +32,20 @@ class Loops(Protocol):
 
     def deposit(self, out: Bits, mask: Bits, packed: Bits, first: int, /) -> None:
         """Write to `out` what `deposit.deposit` returns."""
+
+    def context_encode(
+        self, raw: bytes, parts: npt.NDArray[np.int64], signs: npt.NDArray[np.int8], lanes: int, /
+    ) -> bytes:
+        """Return what `codecs.context` stores for a chunk.
+
+        A part is a row of kind (0 shared, 1 alone, 2 windows), start, rows, height, width, negates; `signs` are those
+        of all windows, one behind the other.
+        """
+
+    def context_decode(
+        self, raw: Bits, parts: npt.NDArray[np.int64], signs: npt.NDArray[np.int8], lanes: int, stored: bytes, /
+    ) -> int:
+        """Decode into `raw`, all zeros; return 0, 1 if the stored bytes run out, or 2 if some are left over."""
 
 
 def _load() -> Loops | None:

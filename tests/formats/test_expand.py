@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from samples import random_bits
 
-from pemn_formats import expand, native, value_blocks
+from pemn_formats import expand, value_blocks
 from pemn_formats.bits import pack
 from pemn_formats.content import ALPHABETS, Content, MaskedTensor, Prototype, ResidualTensor
 from pemn_formats.errors import PemnError
@@ -21,12 +21,7 @@ ARRAYS = {"float32": np.float32, "float16": np.float16, "bfloat16": np.uint16}
 SHAPES = [(1,), (8,), (5, 13), (3, 171), (57, 1, 3, 3)]
 
 
-@pytest.fixture(autouse=True, params=["compiled", "numpy"])
-def loops(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    if request.param == "numpy":
-        monkeypatch.setattr(native, "_LOOPS", None)
-    elif native.compiled() is None:
-        pytest.skip("the compiled loops were not built here: there is no C compiler, or PEMN_NATIVE=0 is set")
+pytestmark = pytest.mark.usefixtures("both_ways")
 
 
 @pytest.fixture

@@ -178,6 +178,59 @@ def test_permuted_refuses(loops: Loops, arguments: tuple[object, ...]) -> None:
         loops.permuted(*arguments)  # type: ignore[arg-type]
 
 
+def part(kind: int, start: int, rows: int, height: int = 1, width: int = 1) -> list[int]:
+    return [kind, start, rows, height, width, 0]
+
+
+@pytest.mark.parametrize(
+    ("parts", "signs", "lanes"),
+    [
+        ([part(0, 0, 65)], 0, 4),
+        ([part(0, 60, 5)], 0, 4),
+        ([part(0, -1, 5)], 0, 4),
+        ([part(0, 0, -5)], 0, 4),
+        ([part(3, 0, 5)], 0, 4),
+        ([part(-1, 0, 5)], 0, 4),
+        ([part(1, 0, 5, 2)], 0, 4),
+        ([part(2, 0, 5, 0, 3)], 0, 4),
+        ([part(2, 0, 1 << 62, 4, 4)], 0, 4),
+        ([part(2, 0, 2, 1 << 62, 1 << 62)], 4, 4),
+        ([part(2, 0, 4, 2, 2)], 15, 4),
+        ([part(0, 0, 64), part(0, 0, 1)], 0, 4),
+        ([part(0, 0, 5)], 1, 4),
+        ([part(0, 0, 5)], 0, 0),
+        ([part(0, 0, 5)], 0, -1),
+        ([part(0, 0, 5)], 0, 3),
+        ([part(0, 0, 5)], 0, 1024),
+        ([[0, 0, 5]], 0, 4),
+    ],
+)
+def test_the_context_coder_refuses(loops: Loops, parts: list[list[int]], signs: int, lanes: int) -> None:
+    rows, ones = np.array(parts, np.int64), np.ones(signs, np.int8)
+    with pytest.raises(ValueError, match=r"part|signs|lanes"):
+        loops.context_encode(bytes(8), rows, ones, lanes)
+    with pytest.raises(ValueError, match=r"part|signs|lanes"):
+        loops.context_decode(np.zeros(8, np.uint8), rows, ones, lanes, bytes(4 * 512))
+
+
+def test_the_context_coder_refuses_other_buffers(loops: Loops) -> None:
+    rows, none = np.array([part(0, 0, 5)], np.int64), np.zeros(0, np.int8)
+    for stored in (bytes(15), bytes(17), bytes(14)):
+        with pytest.raises(ValueError, match="stored"):
+            loops.context_decode(np.zeros(8, np.uint8), rows, none, 4, stored)
+    for raw, parts, signs in (
+        (np.zeros(2, np.uint32), rows, none),
+        (np.zeros(8, np.uint8), rows.astype(np.int32), none),
+        (np.zeros(8, np.uint8), rows, np.zeros(0, np.int64)),
+        (bytes(8), rows, none),
+        (np.zeros(8, np.uint8), None, none),
+    ):
+        with pytest.raises((ValueError, TypeError, BufferError)):
+            loops.context_decode(raw, parts, signs, 4, bytes(16))  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        loops.context_encode(bytes(8), rows, none)  # type: ignore[call-arg]
+
+
 def test_the_environment_leaves_them_out() -> None:
     code = "from pemn_formats.native import compiled; print(compiled())"
     done = subprocess.run(

@@ -13,8 +13,10 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from pemn_formats.codecs.rans import PRECISION, Decoder, encode
+from pemn_formats.codecs.rans import LEFT_OVER, OUT_OF_BYTES, PRECISION, Decoder, check_start, encode
+from pemn_formats.errors import FormatError
 from pemn_formats.lattice import BLOCK, Flat, Lattice, Windows, growing
+from pemn_formats.native import compiled
 
 __all__ = ["NEIGHBOURS", "Context", "lanes"]
 
@@ -47,8 +49,11 @@ class Context:
         """Return the coded bits, or None where nothing is known of their places."""
         if not lattice:
             return None
-        bits = np.unpackbits(np.frombuffer(raw, np.uint8), bitorder="little")
         width = lanes(sum(part.count for part in lattice))
+        loops = compiled()
+        if loops is not None:
+            return loops.context_encode(raw, *_flattened(lattice), width)
+        bits = np.unpackbits(np.frombuffer(raw, np.uint8), bitorder="little")
         model = _Model()
         blocks = []
         for places, context in _blocks(bits, lattice, model):
@@ -60,8 +65,16 @@ class Context:
 
     def decode(self, stored: bytes, raw_length: int, lattice: Lattice = ()) -> bytes:
         """Return the bits, zero wherever the lattice has none."""
-        bits = np.zeros(8 * raw_length, dtype=np.uint8)
         width = lanes(sum(part.count for part in lattice))
+        loops = compiled()
+        if loops is not None:
+            check_start(stored, width)
+            packed = np.zeros(raw_length, dtype=np.uint8)
+            wrong = loops.context_decode(packed, *_flattened(lattice), width, stored)
+            if wrong:
+                raise FormatError(OUT_OF_BYTES if wrong == 1 else LEFT_OVER)
+            return packed.tobytes()
+        bits = np.zeros(8 * raw_length, dtype=np.uint8)
         model, decoder = _Model(), Decoder(stored, width)
         for places, context in _blocks(bits, lattice, model):
             found = decoder.block(model.chances(context))
@@ -69,6 +82,18 @@ class Context:
             bits[places] = found
         decoder.finish()
         return np.packbits(bits, bitorder="little").tobytes()
+
+
+def _flattened(lattice: Lattice) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int8]]:
+    """The lattice as the compiled coder takes it: a row for each part, and the signs of all windows."""
+    rows = [
+        (2, part.start, part.rows, part.height, part.width, part.negates)
+        if isinstance(part, Windows)
+        else (int(part.alone), part.start, part.count, 1, 1, 0)
+        for part in lattice
+    ]
+    signs = [part.signs() for part in lattice if isinstance(part, Windows)]
+    return np.array(rows, dtype=np.int64).reshape(-1, 6), np.concatenate([np.zeros(0, dtype=np.int8), *signs])
 
 
 class _Model:

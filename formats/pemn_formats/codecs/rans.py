@@ -12,10 +12,13 @@ import numpy.typing as npt
 
 from pemn_formats.errors import FormatError
 
-__all__ = ["PRECISION", "Decoder", "encode"]
+__all__ = ["LEFT_OVER", "OUT_OF_BYTES", "PRECISION", "Decoder", "check_start", "encode"]
 
 PRECISION = 12
 """Bits of a probability: that of a one is p / 2^12, p from 1 to 2^12 - 1."""
+
+OUT_OF_BYTES = "a range coder runs out of bytes"
+LEFT_OVER = "a range coder ends with bytes left over"
 
 _FEW = 32
 _LOW = np.uint32(1 << 16)
@@ -52,19 +55,25 @@ def encode(blocks: Sequence[tuple[Bits, Chances]], lanes: int) -> bytes:
     return state.astype("<u4").tobytes() + b"".join(part.tobytes() for part in reversed(words))
 
 
+def check_start(coded: bytes, lanes: int) -> npt.NDArray[np.uint32]:
+    """Return the first state of each lane; raise `FormatError` for what no encoder writes."""
+    if len(coded) < 4 * lanes or len(coded) % 2:
+        raise FormatError(f"a range coder with {lanes} lanes cannot start from {len(coded)} bytes")
+    state = np.frombuffer(coded, "<u4", lanes).astype(np.uint32)
+    if (state < _LOW).any():
+        raise FormatError("a range coder starts from a state that no coder leaves")
+    return state
+
+
 class Decoder:
     """Gives the bits back block by block; every byte string is some sequence of bits until it runs out."""
 
     def __init__(self, coded: bytes, lanes: int) -> None:
-        if len(coded) < 4 * lanes or len(coded) % 2:
-            raise FormatError(f"a range coder with {lanes} lanes cannot start from {len(coded)} bytes")
         self._lanes = lanes
-        self._state = np.frombuffer(coded, "<u4", lanes).astype(np.uint32)
+        self._state = check_start(coded, lanes)
         self._words = np.frombuffer(coded, "<u2", offset=4 * lanes).astype(np.uint32)
         self._few_words = self._words.tolist() if lanes <= _FEW else []
         self._at = 0
-        if (self._state < _LOW).any():
-            raise FormatError("a range coder starts from a state that no coder leaves")
 
     def block(self, chance: Chances) -> Bits:
         """Return the next bits, uint8, as many as there are probabilities of a one."""
@@ -85,7 +94,7 @@ class Decoder:
                 x = (0x1000 - p) * (x >> PRECISION) + slot - p
             if x < 1 << 16:
                 if at == len(words):
-                    raise FormatError("a range coder runs out of bytes")
+                    raise FormatError(OUT_OF_BYTES)
                 x = x << 16 | words[at]
                 at += 1
             state[lane] = x
@@ -111,7 +120,7 @@ class Decoder:
             if empty.size:
                 words = self._words[self._at : self._at + empty.size]
                 if words.size < empty.size:
-                    raise FormatError("a range coder runs out of bytes")
+                    raise FormatError(OUT_OF_BYTES)
                 x[empty] = (x[empty] << _WORD) | words
                 self._at += empty.size
         bits: Bits = ones.view(np.uint8)
@@ -120,4 +129,4 @@ class Decoder:
     def finish(self) -> None:
         """Raise `FormatError` unless every lane is back where an encoder starts and every byte was used."""
         if self._at != self._words.size or (self._state != _LOW).any():
-            raise FormatError("a range coder ends with bytes left over")
+            raise FormatError(LEFT_OVER)

@@ -26,6 +26,8 @@ from pemn_formats.reconstruct import base
 from pemn_formats.writer import content_id
 from pemn_formats.writer import encode as encode_file
 
+pytestmark = pytest.mark.usefixtures("both_ways")
+
 
 def smooth(shape: tuple[int, ...], alphabet: str = "keep", seed: int = 0, noise: float = 0.1) -> Content:
     """A tensor of kernels whose kept weights mostly have one sign each."""

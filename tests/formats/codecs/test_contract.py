@@ -13,6 +13,8 @@ from pemn_formats.errors import FormatError
 from pemn_formats.lattice import Flat, Lattice
 from pemn_formats.limits import CHUNK_BYTES
 
+pytestmark = pytest.mark.usefixtures("both_ways")
+
 
 def lattice_of(raw_length: int) -> Lattice:
     """What is known of a chunk that is one tensor without kernels."""
