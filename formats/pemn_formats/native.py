@@ -48,13 +48,19 @@ class Loops(Protocol):
         """Decode into `raw`, all zeros; return 0, 1 if the stored bytes run out, or 2 if some are left over."""
 
 
+_REVISION = 1
+"""Of the functions and their arguments, here and in `csrc/module.c`: raised together when either changes."""
+
+
 def _load() -> Loops | None:
     if os.environ.get("PEMN_NATIVE") == "0":
         return None
     try:
-        return cast(Loops, import_module("pemn_formats._native"))
+        found = import_module("pemn_formats._native")
     except ImportError:
         return None
+    # A checkout may hold what was built from older sources.
+    return cast(Loops, found) if getattr(found, "REVISION", 0) == _REVISION else None
 
 
 _LOOPS = _load()

@@ -231,6 +231,11 @@ def test_the_context_coder_refuses_other_buffers(loops: Loops) -> None:
         loops.context_encode(bytes(8), rows, none)  # type: ignore[call-arg]
 
 
+def test_what_was_built_from_other_sources_is_left_out(loops: Loops, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "_REVISION", -1)
+    assert native._load() is None
+
+
 def test_the_environment_leaves_them_out() -> None:
     code = "from pemn_formats.native import compiled; print(compiled())"
     done = subprocess.run(

@@ -79,7 +79,7 @@ static int read_block(Pass *pass)
 static void keep_block(Pass *pass)
 {
     for (size_t i = 0; i < pass->size; i++) {
-        unsigned bit = pass->raw[pass->place[i] / 8] >> pass->place[i] % 8 & 1u;
+        unsigned bit = (unsigned)pass->raw[pass->place[i] / 8] >> pass->place[i] % 8 & 1u;
         pass->bit[i] = (uint8_t)bit;
         pass->kept[pass->kept_count++] = (uint16_t)(bit << 15 | pass->model.chance[pass->context[i]]);
     }

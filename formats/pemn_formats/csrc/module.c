@@ -324,5 +324,9 @@ static struct PyModuleDef definition = {
 PyMODINIT_FUNC PyInit__native(void)
 {
     pemn_fill_rows();
-    return PyModule_Create(&definition);
+    PyObject *module = PyModule_Create(&definition);
+    if (module && PyModule_AddIntConstant(module, "REVISION", 1) < 0) {
+        Py_CLEAR(module);
+    }
+    return module;
 }
