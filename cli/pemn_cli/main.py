@@ -81,8 +81,19 @@ def main(args: Sequence[str] | None = None) -> None:
 
     Results go to stdout; everything else, including the one line that explains a failure, to stderr.
     """
+    _open_streams()
     arguments = list(sys.argv[1:] if args is None else args) or ["--help"]
     sys.exit(_run(arguments))
+
+
+def _open_streams() -> None:
+    """Where the caller closed stdout or stderr, write to nothing, and let no file of ours get their numbers."""
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(number)
+    for stream in ("stdout", "stderr"):
+        if getattr(sys, stream) is None:
+            setattr(sys, stream, open(os.devnull, "w"))  # noqa: SIM115  as long as the process
 
 
 def _run(arguments: list[str]) -> int:

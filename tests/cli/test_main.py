@@ -133,5 +133,15 @@ def test_a_closed_pipe_is_quiet() -> None:
     assert (done.returncode, done.stderr) == (1, "")
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_closed_streams_are_no_failure(closed: str, model_file: Path) -> None:
+    command = f'exec "$0" -m pemn_cli verify "$1" {closed}'
+    done = subprocess.run(
+        ["sh", "-c", command, sys.executable, model_file], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("OK" if closed == "2>&-" else "")
+
+
 def test_one_line_keeps_letters_of_every_script() -> None:
     assert one_line("モデル.pemn  is\r\n\tfine") == "モデル.pemn  is fine"
