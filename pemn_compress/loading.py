@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from pemn_compress.filling import fill_state_, fill_weights_, state_shapes
-from pemn_compress.misfit import MisfitError, check_fit, check_room
+from pemn_compress.misfit import MisfitError, check_fit, check_meta, check_room
 from pemn_compress.models import Architecture, build
 from pemn_compress.rebuild import check_dtype, reconstruct_many
 from pemn_formats.bundle import select_task
@@ -151,14 +151,14 @@ def fill_model(
     """
     check_dtype(dtype)
     check_fit(model, content, state_shapes(content))
-    on_meta = any(value.is_meta for value in model.state_dict().values())
+    on_meta = check_meta(model)
     if not on_meta:
         model.to(device=device, dtype=dtype)
     held = _held(model)
     if on_meta or held.keys() != model.state_dict().keys():
         # Modules that make up state-dict entries of their own know how to take them back.
         state = rebuild_state(content, device=device, dtype=dtype, threads=threads)
-        model.load_state_dict(state, strict=True, assign=on_meta)
+        model.load_state_dict(_tied(model, state) if on_meta else state, strict=True, assign=on_meta)
     else:
         plain = {name.replace("_orig_mod.", ""): value for name, value in held.items()}
         fill_state_(plain, content, threads=threads)
@@ -198,6 +198,16 @@ def _held(model: nn.Module) -> dict[str, torch.Tensor]:
     held: dict[str, torch.Tensor] = dict(model.named_parameters(remove_duplicate=False))
     stored = model.state_dict()
     return held | {name: value for name, value in model.named_buffers(remove_duplicate=False) if name in stored}
+
+
+def _tied(model: nn.Module, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The state with one parameter for all names that share one in the model, and one tensor in the file."""
+    one: dict[tuple[int, int], nn.Parameter] = {}
+    for name, old in model.named_parameters(remove_duplicate=False):
+        if (value := state.get(name)) is not None:
+            new = nn.Parameter(value, requires_grad=old.requires_grad)
+            state[name] = one.setdefault((id(old), id(value)), new)
+    return state
 
 
 def _registered(content: Content) -> nn.Module:

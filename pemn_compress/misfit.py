@@ -13,7 +13,7 @@ from pemn_formats.content import Content
 from pemn_formats.errors import PemnError
 from pemn_formats.names import shown
 
-__all__ = ["MisfitError", "check_fit", "check_room"]
+__all__ = ["MisfitError", "check_fit", "check_meta", "check_room"]
 
 
 class MisfitError(PemnError):
@@ -40,6 +40,22 @@ def check_fit(model: nn.Module, content: Content, shapes: Mapping[str, tuple[int
             raise MisfitError(
                 f"{shown(entry.name)} has eps {module.eps} in the model, the file is made for {entry.eps}"
             )
+
+
+def check_meta(model: nn.Module) -> bool:
+    """Say whether a model waits on the meta device for its values.
+
+    Raises `PemnError` where some of them are in no state dict, so that no file has them.
+    """
+    stored = model.state_dict()
+    on_meta = any(value.is_meta for value in stored.values())
+    for name, buffer in model.named_buffers():
+        if on_meta and buffer.is_meta and name not in stored:
+            raise PemnError(
+                f"the buffer {shown(name)} of the model is on the meta device and in no state dict, so no file holds "
+                "it; build the model on a real device"
+            )
+    return on_meta
 
 
 def check_room(model: nn.Module, content: Content) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from pemn_compress.loading import rebuild_state
-from pemn_compress.misfit import check_fit
+from pemn_compress.misfit import check_fit, check_meta
 from pemn_compress.packed_layers import has_twin, packed_twin
 from pemn_compress.packed_weight import pack_weight
 from pemn_formats.content import Content, MaskedTensor
@@ -31,7 +31,7 @@ def fill_packed(
     state = rebuild_state(dense, device=device, dtype=dtype)
     shapes = {tensor.name: tensor.shape for tensor in chosen}
     check_fit(model, content, {name: tuple(value.shape) for name, value in state.items()} | shapes)
-    on_meta = any(value.is_meta for value in model.state_dict().values())
+    on_meta = check_meta(model)
     for tensor in chosen:
         parent, name = _place_of(model, tensor)
         setattr(parent, name, packed_twin(getattr(parent, name), pack_weight(content, tensor).to(device)))

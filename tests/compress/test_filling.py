@@ -102,6 +102,42 @@ def test_tied_weights_fill_tied_models_and_others(tmp_path: Path, tie: bool) -> 
         assert torch.equal(value, state[name]), name
 
 
+@pytest.mark.parametrize("tie", [True, False])
+def test_a_model_on_the_meta_device_stays_tied_as_it_was(tmp_path: Path, tie: bool) -> None:
+    def net() -> nn.Module:
+        model = nn.Sequential(nn.Linear(16, 4), nn.Linear(4, 4), nn.Linear(4, 4))
+        model[2].bias = model[1].bias
+        return model
+
+    save_model(mask_(net()), tmp_path / "a.pemn")
+    with torch.device("meta"):
+        model = net()
+    model[1].bias.requires_grad_(False)
+    if not tie:
+        model[2].bias = nn.Parameter(torch.zeros(4, device="meta"))
+    load_model(tmp_path / "a.pemn", into=model)
+    assert (model[1].bias is model[2].bias) is tie
+    assert torch.equal(model[1].bias, model[2].bias)
+    assert model[2].bias.requires_grad is not tie
+    assert model[1].weight.requires_grad
+    assert len(list(model.parameters())) == (5 if tie else 6)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_what_no_file_holds_cannot_stay_on_the_meta_device(tmp_path: Path, packed: bool) -> None:
+    def net() -> nn.Module:
+        model = nn.Sequential(nn.Linear(16, 4))
+        model.register_buffer("table", torch.ones(2), persistent=False)
+        return model
+
+    save_model(mask_(net()), tmp_path / "a.pemn")
+    with torch.device("meta"):
+        model = net()
+    with pytest.raises(PemnError, match="the buffer 'table' of the model is on the meta device and in no state dict"):
+        load_model(tmp_path / "a.pemn", into=model, packed=packed)
+    assert load_model(tmp_path / "a.pemn", into=net(), packed=packed) is not None
+
+
 class Renamed(nn.Module):
     """A module whose state dict is not made of its own parameters' names."""
 
