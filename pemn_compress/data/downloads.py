@@ -58,10 +58,13 @@ def open_download(name: str, root: Path, download: bool) -> Source:
 def _fetch(name: str, entry: _Entry, root: Path, download: bool, *, train: bool) -> Any:
     from torchvision import datasets
 
+    new = not root.exists()
     try:
         with _quietly():
             return getattr(datasets, entry.torchvision_name)(root=str(root), train=train, download=download)
     except Exception as error:
+        if new:
+            _drop_empty(root)
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         how = f"the download failed ({reason})" if download else "downloads are off"
         remedy = "connect to the network once" if download else "allow the download"
@@ -69,6 +72,13 @@ def _fetch(name: str, entry: _Entry, root: Path, download: bool, *, train: bool)
             f"{name} is not complete under {root} and {how}; {remedy}, copy torchvision's {entry.torchvision_name}"
             " files there, or use --data digits or --data folder:PATH"
         ) from error
+
+
+def _drop_empty(folder: Path) -> None:
+    """Remove the folders that a failed download made and put nothing into."""
+    for path in sorted((folder, *folder.rglob("*")), reverse=True):
+        with contextlib.suppress(OSError):
+            path.rmdir()
 
 
 @contextlib.contextmanager

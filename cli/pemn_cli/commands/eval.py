@@ -39,8 +39,22 @@ __all__ = ["command"]
     type=click.Choice(["test", "validation", "train"]),
     help="Which images.",
 )
-@click.option("--validation", default=0.1, show_default=True, help="Fraction held out of the training images.")
-@click.option("--seed", default=0, show_default=True, help="Seed of that choice; use the values of the run.")
+@click.option(
+    "--validation",
+    default=0.1,
+    show_default=True,
+    metavar="FRACTION",
+    type=click.FloatRange(0, 1, max_open=True),
+    help="Training images held out.",
+)
+@click.option(
+    "--seed",
+    default=0,
+    show_default=True,
+    metavar="N",
+    type=click.IntRange(0),
+    help="Seed of that choice; use the values of the run.",
+)
 @click.option(
     "--model",
     "spec",

@@ -1,5 +1,6 @@
 import sys
 import urllib.error
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,6 +30,7 @@ class FakeMnist(FakeCifar):
 
 class Offline:
     def __init__(self, root, train, download):
+        Path(root, "raw").mkdir(parents=True)
         raise urllib.error.URLError("Name or service\nnot known")
 
 
@@ -59,6 +61,9 @@ def test_no_network_says_what_to_do(monkeypatch, tmp_path, name, inside):
     with pytest.raises(PemnError, match=expected) as caught:
         load_data(name, root=tmp_path)
     assert "\n" not in str(caught.value)
+    with pytest.raises(PemnError):
+        load_data(name, root=tmp_path / "new")
+    assert [path.name for path in tmp_path.iterdir()] == ["raw"]  # what was there before is not ours to remove
     assert inside in str(caught.value)
 
 
