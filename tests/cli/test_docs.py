@@ -47,6 +47,14 @@ def test_every_option_says_what_it_does(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
+def test_the_readme_shows_the_help_as_it_is(name: str, run: Callable[..., Any]) -> None:
+    (shown,) = re.findall(
+        rf"^\$ pemn-compress {name} --help\n(.*?)^```$", section(name), flags=re.MULTILINE | re.DOTALL
+    )
+    assert shown.split() == run(name, "--help").out.split()  # lines break where the terminal ends
+
+
+@pytest.mark.parametrize("name", COMMANDS)
 def test_the_readme_names_every_option(name: str) -> None:
     text = section(name)
     assert f"$ pemn-compress {name}" in text
