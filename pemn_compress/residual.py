@@ -51,6 +51,8 @@ def collect_residual(
     entries: list[ResidualTensor] = []
     aliases: dict[str, str] = {}
     for name, tensor in plain_state(model):
+        if not isinstance(tensor, torch.Tensor):
+            raise PemnError(f"{name} is no tensor but {type(tensor).__name__}, which a .pemn file cannot store")
         path, _, last = name.rpartition(".")
         if id(tensor) in seen:
             owner = seen[id(tensor)]

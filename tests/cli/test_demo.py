@@ -97,7 +97,8 @@ def test_ctrl_c_says_how_to_start_again(
         raise KeyboardInterrupt
 
     monkeypatch.setattr("pemn_cli.commands.demo._demo", stop)
-    assert "pemn-compress demo --force" in assert_fails(130, "demo", "--out", tmp_path / "demo")
+    line = assert_fails(130, "demo", "--out", tmp_path / "my demo")
+    assert line.endswith(f"start again with: pemn-compress demo --out '{tmp_path / 'my demo'}' --force")
 
 
 def test_out_that_is_a_file(tmp_path: Path, assert_fails: Callable[..., str]) -> None:

@@ -227,6 +227,9 @@ def test_what_cannot_be_saved_is_named() -> None:
     complex_buffer = pemn.mask_(nn.Linear(2, 2))
     complex_buffer.register_buffer("phase", torch.ones(1, dtype=torch.complex64))
     refused(complex_buffer, "phase holds complex64")
+    stateful = pemn.mask_(nn.Linear(2, 2))
+    stateful.__class__ = type("Stateful", (type(stateful),), {"get_extra_state": lambda self: {"step": 3}})
+    refused(stateful, "_extra_state is no tensor but dict, which a .pemn file cannot store")
     tied = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3), nn.BatchNorm1d(3))
     tied[2].weight = tied[1].weight
     refused(pemn.mask_(tied), "2.weight is tied to 1.weight")

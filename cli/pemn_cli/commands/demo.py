@@ -47,7 +47,7 @@ def command(out: Path, seed: int, force: bool, as_json: bool) -> None:
     try:
         report = _demo(out, seed, force=force, quiet=as_json)
     except KeyboardInterrupt:
-        raise Interrupted("start again with: pemn-compress demo --force") from None
+        raise Interrupted(f"start again with: pemn-compress demo --out {shlex.quote(str(out))} --force") from None
     report["seconds"] = time.perf_counter() - started
     if as_json:
         print_json(report)
