@@ -68,3 +68,14 @@ def test_the_readme_invents_no_option(name: str) -> None:
     for line in re.findall(rf"^\s*\$? ?pemn-compress {name} (.*)$", section(name), flags=re.MULTILINE):
         typed = {word.partition("=")[0] for word in shlex.split(line) if word.startswith("--")}
         assert typed <= known | {"--help"}
+
+
+def test_the_front_page_types_what_there_is() -> None:
+    front = README.parents[1] / "README.md"
+    if not front.exists():
+        pytest.skip("the sources are not here")
+    found = re.findall(r"^pemn-compress (\S+)(.*?)(?:#.*)?$", front.read_text("utf-8"), flags=re.MULTILINE)
+    assert len(found) >= 8
+    for name, rest in found:
+        typed = {word.partition("=")[0] for word in shlex.split(rest) if word.startswith("--")}
+        assert typed <= {option for parameter in command_of(name).params for option in parameter.opts}, name
