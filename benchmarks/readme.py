@@ -18,7 +18,7 @@ from typing import Any
 
 from benchmarks.markdown import byte_count, net_phrase, table, where
 from benchmarks.readme_budgets import budgets, recipes
-from benchmarks.readme_levers import levers
+from benchmarks.readme_levers import levers, levers_20
 from benchmarks.readme_reference import reference_baseline, reference_speed
 from benchmarks.readme_training import learners, mask_cost, training_memory
 from benchmarks.record import RESULTS
@@ -226,6 +226,7 @@ REGIONS: Mapping[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {
     "recipes": ("recipes", recipes),
     "learners": ("learners", learners),
     "levers": ("levers", levers),
+    "levers_20": ("levers_20", levers_20),
     "mask_cost": ("mask_cost", mask_cost),
     "training_memory": ("training_memory", training_memory),
     "load_time": ("load_time", load_time),
