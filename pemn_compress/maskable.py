@@ -84,8 +84,9 @@ def find_targets(
                 shape = tuple(parameter.shape)
                 targets.append(Target(module, attribute, parameter, TensorInfo(name, shape, math.prod(shape[1:]))))
     if not targets:
-        who = "int8_layers" if filter_fn is None else "filter_fn" if not left_dense else "filter_fn and int8_layers"
-        found = f"{who} left out all {kinds}" if kinds else f"{type(model).__name__} holds none"
+        who = " and ".join(["filter_fn"] * (filter_fn is not None) + ["int8_layers"] * bool(left_dense))
+        left = f"{who} left out all {kinds}" if who else f"all {kinds} are empty"
+        found = left if kinds else f"{type(model).__name__} holds none"
         raise PemnError(f"nothing to mask: no convolution, linear or attention layer with weights; {found}")
     _refuse_tied(model, targets)
     _refuse_second_time(model)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import tempfile
 from pathlib import Path
 
@@ -71,4 +72,5 @@ def _claim_named(folder: Path, force: bool) -> None:
         if not (folder / CONFIG).is_file():
             raise PemnError(f"{folder} exists and is no training run; choose another --run") from None
         if not force:
-            raise PemnError(f"the run {folder} exists; go on with --resume {folder}, or drop it with --force") from None
+            typed = shlex.quote(str(folder))
+            raise PemnError(f"the run {folder} exists; go on with --resume {typed}, or drop it with --force") from None

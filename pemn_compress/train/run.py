@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,11 @@ class RunFolder:
     def __init__(self, path: Path, config: dict[str, Any]) -> None:
         self.path = path
         self.config = config
+
+    @property
+    def quoted(self) -> str:
+        """The path as a person types it in a shell."""
+        return shlex.quote(str(self.path))
 
     @classmethod
     def create(cls, path: str | os.PathLike[str], config: Mapping[str, Any]) -> RunFolder:
@@ -162,7 +168,9 @@ class RunFolder:
             PemnError: no epoch is finished, `best.pt` is damaged, or the model is another one.
         """
         if not self.has_best():
-            raise PemnError(f"{self.path} has no finished epoch; go on with: pemn-compress train --resume {self.path}")
+            raise PemnError(
+                f"{self.path} has no finished epoch; go on with: pemn-compress train --resume {self.quoted}"
+            )
         state = load_state(self.path / _BEST)["model"]
         try:
             model.load_state_dict(state)

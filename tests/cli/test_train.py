@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -59,6 +60,15 @@ def test_a_run_prints_its_result_alone(run: Any, runs: Path) -> None:
     assert "\x1b" not in done.out + done.err
     kept = {"config.json", "metrics.jsonl", "best.pt", "result.json", "checkpoint-000001.pt", "checkpoint-000002.pt"}
     assert {path.name for path in folder.iterdir()} == kept
+
+
+def test_commands_to_type_next_are_quoted(run: Any, tmp_path: Path) -> None:
+    runs = tmp_path / "my runs"
+    done = run("train", *SMALL, "--runs-dir", runs, "--run", "it's")
+    (line,) = (line for line in done.out.splitlines() if line.startswith("next"))
+    assert shlex.split(line)[1:] == ["pemn-compress", "export", "model.pemn", "--run", str(runs / "it's")]
+    again = run("train", *SMALL, "--runs-dir", runs, "--run", "it's").err.rpartition("go on with ")[2]
+    assert shlex.split(again.partition(",")[0]) == ["--resume", str(runs / "it's")]
 
 
 def test_json_and_a_dense_baseline(run: Any, runs: Path) -> None:

@@ -50,6 +50,12 @@ def hooked(method: Callable[[nn.Module], nn.Module]) -> nn.Module:
     return model
 
 
+def empty() -> nn.Module:
+    model = nn.Sequential(nn.Linear(3, 2))
+    model[0].weight = nn.Parameter(torch.ones(0, 3))
+    return model
+
+
 TRAPS: list[tuple[str, Callable[[], nn.Module], str]] = [
     ("nothing", lambda: nn.Sequential(nn.ReLU(), nn.BatchNorm2d(3)), "nothing to mask: .*; Sequential holds none"),
     ("tied", tied_linears, r"0\.weight is tied: 0\.weight and 1\.weight are one parameter; untie them"),
@@ -57,6 +63,7 @@ TRAPS: list[tuple[str, Callable[[], nn.Module], str]] = [
     ("masked", lambda: mask_(conv_net()), r"conv\.weight is already masked; merge_ the model first"),
     ("meta", lambda: conv_net().to("meta"), r"conv\.weight is on the meta device .*to_empty"),
     ("lazy", lambda: nn.Sequential(nn.LazyLinear(3)), r"0\.weight has no shape yet; run one batch through the lazy"),
+    ("empty", empty, "nothing to mask: .*; all 1 are empty"),
     ("float16", lambda: cast(torch.float16), r"head\.weight is torch\.float16, .*model\.float\(\)"),
     ("bfloat16", lambda: cast(torch.bfloat16), r"head\.weight is torch\.bfloat16"),
     ("float64", lambda: cast(torch.float64), r"head\.weight is torch\.float64"),

@@ -97,7 +97,7 @@ def command(
     chosen = newest_run(runs_dir) if run is None else find_run(run, runs_dir)
     status(f"exporting the best epoch of {chosen.path}")
     if chosen.result is None:
-        status(f"its training is not finished; go on with: pemn-compress train --resume {chosen.path}")
+        status(f"its training is not finished; go on with: pemn-compress train --resume {chosen.quoted}")
     report = export_run(
         chosen,
         model,

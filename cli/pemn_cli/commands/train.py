@@ -93,7 +93,7 @@ def _train(ready: Job, tensorboard: bool) -> FitResult:
     from pemn_formats.errors import PemnError
 
     run, first = ready.run, ranks().first
-    again = f"resume with: {command_line()} train --resume {run.path}"
+    again = f"resume with: {command_line()} train --resume {run.quoted}"
     display = Display(ready.options.train.epochs, len(run.metrics()) + 1)
     try:
         if not first:
@@ -163,7 +163,7 @@ def _finished(run: RunFolder) -> FitResult | None:
 
 def _report(run: RunFolder, result: FitResult, as_json: bool) -> None:
     masked = run.options.mask is not None
-    follow_up = f"pemn-compress export model.pemn --run {run.path}" if masked else None
+    follow_up = f"pemn-compress export model.pemn --run {run.quoted}" if masked else None
     if as_json:
         print_json({"run": str(run.path), "masked": masked, **result.to_dict()})
         return
