@@ -14,7 +14,8 @@ from torch.nn.utils import parametrize
 
 from pemn_compress.masked_weight import MaskedWeight
 from pemn_compress.strategies import TensorInfo
-from pemn_formats.errors import PemnError
+from pemn_formats.errors import FormatError, PemnError
+from pemn_formats.names import check_name
 
 __all__ = ["Target", "find_targets", "is_maskable", "unwrap", "weight_names"]
 
@@ -90,6 +91,7 @@ def find_targets(
         raise PemnError(f"nothing to mask: no convolution, linear or attention layer with weights; {found}")
     _refuse_tied(model, targets)
     _refuse_second_time(model)
+    _refuse_names(model)
     return targets
 
 
@@ -138,6 +140,15 @@ def _refuse_second_time(model: nn.Module) -> None:
         if isinstance(module, MaskedWeight):
             name = path.replace("_orig_mod.", "").replace("parametrizations.", "").rsplit(".", 1)[0]
             raise PemnError(f"the model is already masked (at {name}); merge_ it first, or mask all its layers at once")
+
+
+def _refuse_names(model: nn.Module) -> None:
+    """Find out before training what no file could carry after it."""
+    for name in model.state_dict():
+        try:
+            check_name(name.replace("_orig_mod.", ""))
+        except FormatError as error:
+            raise PemnError(f"{error}, so a file could not carry it; rename the module") from None
 
 
 def _parameters(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:

@@ -63,6 +63,11 @@ TRAPS: list[tuple[str, Callable[[], nn.Module], str]] = [
     ("masked", lambda: mask_(conv_net()), r"conv\.weight is already masked; merge_ the model first"),
     ("meta", lambda: conv_net().to("meta"), r"conv\.weight is on the meta device .*to_empty"),
     ("lazy", lambda: nn.Sequential(nn.LazyLinear(3)), r"0\.weight has no shape yet; run one batch through the lazy"),
+    (
+        "name",
+        lambda: nn.Sequential(nn.Linear(2, 2), nn.ModuleDict({"1/x": nn.LayerNorm(2)})),
+        r"the name '1\.1/x\.weight' holds '/', .* so a file could not carry it; rename the module",
+    ),
     ("empty", empty, "nothing to mask: .*; all 1 are empty"),
     ("float16", lambda: cast(torch.float16), r"head\.weight is torch\.float16, .*model\.float\(\)"),
     ("bfloat16", lambda: cast(torch.bfloat16), r"head\.weight is torch\.bfloat16"),
