@@ -53,6 +53,23 @@ def test_a_file_can_be_updated_in_place(
     assert digits_file.read_bytes() == newer_file.read_bytes()
 
 
+def test_a_patch_that_saves_nothing_says_so(
+    digits_file: Path, newer_file: Path, tmp_path: Path, run: Callable[..., Any]
+) -> None:
+    content = read(digits_file)
+    rng = np.random.default_rng(1)
+    masked = tuple(
+        replace(each, planes=(np.packbits(rng.random(each.numel) < 0.5, bitorder="little"),)) for each in content.masked
+    )
+    other = tmp_path / "other.pemn"
+    write(other, replace(content, masked=masked))
+    result = run("delta", digits_file, other, tmp_path / "p.pemn")
+    size, patch = other.stat().st_size, (tmp_path / "p.pemn").stat().st_size
+    assert patch >= size
+    assert (result.code, result.err) == (0, f"the patch is no smaller than {other}; send that instead\n")
+    assert run("delta", digits_file, newer_file, tmp_path / "q.pemn").err == ""
+
+
 def test_json(digits_file: Path, newer_file: Path, tmp_path: Path, run: Callable[..., Any]) -> None:
     patch, out = tmp_path / "p.pemn", tmp_path / "o.pemn"
     report = json.loads(run("delta", digits_file, newer_file, patch, "--json").out)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from pemn_cli.opening import about
 from pemn_cli.options import PATH, effort_option, force_option, json_option, output
-from pemn_cli.output import percent, print_json, print_table
+from pemn_cli.output import percent, print_json, print_table, status
 
 __all__ = ["command"]
 
 
-@click.command(name="delta", short_help="Write the update from one file to another, smaller than either.")
+@click.command(name="delta", short_help="Write the update from one file to another.")
 @click.argument("old", metavar="OLD.pemn", type=PATH)
 @click.argument("new", metavar="NEW.pemn", type=PATH)
 @click.argument("patch", metavar="PATCH.pemn", type=output(".pemn"))
@@ -46,11 +47,10 @@ def command(old: Path, new: Path, patch: Path, effort: str, force: bool, as_json
         apply_delta(before, reader.content())
     with atomic_write(patch, force=force) as file:
         file.write(data)
-    whole = new.stat().st_size
-    report = {
+    report: dict[str, Any] = {
         "file": str(patch),
         "bytes": len(data),
-        "new_bytes": whole,
+        "new_bytes": new.stat().st_size,
         "header": sections.header_bytes,
         "prototypes": sections.prototype_stored,
         "masks": sections.mask_stored,
@@ -58,20 +58,21 @@ def command(old: Path, new: Path, patch: Path, effort: str, force: bool, as_json
         "base": delta and delta.base,
         "result": delta and delta.result,
     }
+    if report["bytes"] >= report["new_bytes"]:
+        status(f"the patch is no smaller than {new}; send that instead")
     if as_json:
         print_json(report)
-        return
-    print_table(
-        [
-            ["base", f"{report['base']}", ""],
-            ["result", f"{report['result']}", ""],
-        ],
-        align="l",
-    )
+    else:
+        _print(report, new)
+
+
+def _print(report: dict[str, Any], new: Path) -> None:
+    print_table([[name, str(report[name])] for name in ("base", "result")])
+    share = percent(report["bytes"] / report["new_bytes"])
     print_table(
         [
             *([part, f"{report[part]:,} B", ""] for part in ("header", "prototypes", "masks", "residual")),
-            ["patch", f"{len(data):,} B", f"{percent(len(data) / whole)} of {new} ({whole:,} B)"],
+            ["patch", f"{report['bytes']:,} B", f"{share} of {new} ({report['new_bytes']:,} B)"],
         ],
         align="lrl",
     )

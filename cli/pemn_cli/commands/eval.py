@@ -113,7 +113,6 @@ def command(
     _wait(place.type)
     started = time.perf_counter()
     result = evaluate(network, images, seen, device=place, batch_size=batch_size)
-    elapsed = time.perf_counter() - started
     report = {
         **result.to_dict(),
         "file": str(model),
@@ -121,20 +120,21 @@ def command(
         "data": name,
         "split": split,
         "device": str(place),
-        "images_per_second": result.count / elapsed,
+        "images_per_second": result.count / (time.perf_counter() - started),
     }
     if as_json:
         print_json(report)
-        return
+    else:
+        _print(report)
+
+
+def _print(report: dict[str, Any]) -> None:
+    seen = f"{report['correct']:,} of {report['count']:,} {report['split']} images of {report['data']}"
     print_table(
         [
-            [
-                "accuracy",
-                f"{result.accuracy:.2f} %",
-                f"{result.correct:,} of {result.count:,} {split} images of {name}",
-            ],
-            ["loss", f"{result.loss:.4f}", "cross-entropy, nats"],
-            ["speed", f"{result.count / elapsed:,.0f}", f"images/s on {place}"],
+            ["accuracy", f"{report['accuracy']:.2f} %", seen],
+            ["loss", f"{report['loss']:.4f}", "cross-entropy, nats"],
+            ["speed", f"{report['images_per_second']:,.0f}", f"images/s on {report['device']}"],
         ],
         align="lrl",
     )

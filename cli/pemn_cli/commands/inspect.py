@@ -95,29 +95,8 @@ def _print(report: dict[str, Any]) -> None:
         ],
         align="l",
     )
-    print_line()
-    print_table(
-        [
-            [str(index), each["source"], f"{each['length']:,}", "in the file" if each["stored"] else "from the seed"]
-            for index, each in enumerate(report["prototypes"])
-        ],
-        header=["prototype", "source", "length", "values"],
-        align="llrl",
-    )
-    print_line()
-    density = "ones" if report["delta"] else "density"  # of a patch: the fraction of bits that change
-    print_table(
-        [
-            [
-                each["name"], each["alphabet"], _shape(each["shape"]), f"{100 * each['density']:.2f} %",
-                str(each["prototype"]), "shuffled" if each["span"] else "tiled",
-                "per channel" if each["scale"] is None else f"{each['scale']:.6g}",
-            ]
-            for each in report["masked"]
-        ],
-        header=["masked tensor", "alphabet", "shape", density, "prototype", "fill", "scale"],
-        align="llrrrlr",
-    )  # fmt: skip
+    _print_values(report["prototypes"])
+    _print_masked(report["masked"], "ones" if report["delta"] else "density")  # of a patch: the bits that change
     if report["residual"]:
         print_line()
         print_table(
@@ -125,6 +104,34 @@ def _print(report: dict[str, Any]) -> None:
             header=["residual", "kind", "dtype", "shape"],
             align="lllr",
         )
+
+
+def _print_values(prototypes: list[dict[str, Any]]) -> None:
+    print_line()
+    print_table(
+        [
+            [str(index), each["source"], f"{each['length']:,}", "in the file" if each["stored"] else "from the seed"]
+            for index, each in enumerate(prototypes)
+        ],
+        header=["prototype", "source", "length", "values"],
+        align="llrl",
+    )
+
+
+def _print_masked(masked: list[dict[str, Any]], density: str) -> None:
+    print_line()
+    print_table(
+        [
+            [
+                each["name"], each["alphabet"], _shape(each["shape"]), f"{100 * each['density']:.2f} %",
+                str(each["prototype"]), "shuffled" if each["span"] else "tiled",
+                "per channel" if each["scale"] is None else f"{each['scale']:.6g}",
+            ]
+            for each in masked
+        ],
+        header=["masked tensor", "alphabet", "shape", density, "prototype", "fill", "scale"],
+        align="llrrrlr",
+    )  # fmt: skip
 
 
 def _models(report: dict[str, Any]) -> list[list[str]]:

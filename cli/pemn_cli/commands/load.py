@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -24,6 +24,8 @@ from pemn_cli.output import print_json, print_table, seconds, size
 
 if TYPE_CHECKING:
     import torch
+
+    from pemn_formats.content import Content
 
 __all__ = ["command"]
 
@@ -54,40 +56,24 @@ def command(
       pemn-compress load model.pemn
       pemn-compress load model.pemn --device cuda --dtype float16 --to model.safetensors
     """
-    import torch
-
-    from pemn_compress.loading import checked_device, rebuild_state
+    from pemn_compress.loading import checked_device
     from pemn_formats.atomic import check_writable
-    from pemn_formats.reader import Reader
-    from pemn_formats.source import Source
 
     if to is not None:
         check_writable(to, force=force)
     place = checked_device(device)
-    torch.zeros(1, device=place)  # starts CUDA, which is no part of loading
     with about(model):
-        times = [time.perf_counter()]
-        with contextlib.closing(Source(model)) as source:
-            data = source.read(0, source.size)
-        times.append(time.perf_counter())
-        with Reader.open(data) as reader:
-            content = reader.model(task)
-        times.append(time.perf_counter())
-        state = rebuild_state(content, device=place, dtype=getattr(torch, dtype))
-        if place.type == "cuda":
-            torch.cuda.synchronize(place)
-        times.append(time.perf_counter())
-    read, decoded, rebuilt = (after - before for before, after in itertools.pairwise(times))
+        content, state, times = _timed(model, task, place, dtype)
     distinct = {name: tensor for name, tensor in state.items() if name not in content.aliases}
-    report = {
+    report: dict[str, Any] = {
         "file": str(model),
-        "file_bytes": len(data),
+        "file_bytes": model.stat().st_size,
         "device": str(place),
         "dtype": dtype,
         "tensors": len(state),
         "masked_tensors": len(content.masked),
         "weights_bytes": sum(tensor.numel() * tensor.element_size() for tensor in distinct.values()),
-        "seconds": {"reading": read, "decoding": decoded, "rebuilding": rebuilt, "total": times[-1] - times[0]},
+        "seconds": {**times, "total": sum(times.values())},
         "written": None,
     }
     if to is not None:
@@ -95,21 +81,48 @@ def command(
         report["written"] = {"file": str(to), "bytes": to.stat().st_size}
     if as_json:
         print_json(report)
-        return
-    print_table(
-        [
-            ["reading", seconds(read), size(len(data))],
-            ["decoding", seconds(decoded), f"{len(content.masked)} masked tensors, {len(content.residual)} residual"],
-            [
-                "rebuilding",
-                seconds(rebuilt),
-                f"{len(state)} tensors, {size(int(str(report['weights_bytes'])))} {dtype}",
-            ],
-            ["total", seconds(times[-1] - times[0]), f"on {place}"],
-            *([["written", "", f"{to}, {size(to.stat().st_size)}"]] if to is not None else []),
-        ],
-        align="lrl",
-    )
+    else:
+        _print(report, residual=len(content.residual))
+
+
+def _timed(
+    model: Path, task: str | None, place: torch.device, dtype: str
+) -> tuple[Content, dict[str, torch.Tensor], dict[str, float]]:
+    """The content of a file, its dense state dict, and the seconds that each part took."""
+    import torch
+
+    from pemn_compress.loading import rebuild_state
+    from pemn_formats.reader import Reader
+    from pemn_formats.source import Source
+
+    torch.zeros(1, device=place)  # starts CUDA, which is no part of loading
+    times = [time.perf_counter()]
+    with contextlib.closing(Source(model)) as source:
+        data = source.read(0, source.size)
+    times.append(time.perf_counter())
+    with Reader.open(data) as reader:
+        content = reader.model(task)
+    times.append(time.perf_counter())
+    state = rebuild_state(content, device=place, dtype=getattr(torch, dtype))
+    if place.type == "cuda":
+        torch.cuda.synchronize(place)
+    times.append(time.perf_counter())
+    parts = (after - before for before, after in itertools.pairwise(times))
+    return content, state, dict(zip(("reading", "decoding", "rebuilding"), parts, strict=True))
+
+
+def _print(report: dict[str, Any], *, residual: int) -> None:
+    took, written = report["seconds"], report["written"]
+    dense = f"{report['tensors']} tensors, {size(report['weights_bytes'])} {report['dtype']}"
+    table = [
+        ["reading", seconds(took["reading"]), size(report["file_bytes"])],
+        ["decoding", seconds(took["decoding"]), f"{report['masked_tensors']} masked tensors, {residual} residual"],
+        ["rebuilding", seconds(took["rebuilding"]), dense],
+        ["total", seconds(took["total"]), f"on {report['device']}"],
+    ]
+    if written is not None:
+        table.append(["written", "", f"{written['file']}, {size(written['bytes'])}"])
+    print_table(table, align="lrl")
 
 
 def _write(state: dict[str, torch.Tensor], path: Path, *, aliases: set[str], force: bool) -> None:
