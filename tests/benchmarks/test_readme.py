@@ -37,3 +37,13 @@ def test_training_options_of_the_table_exist() -> None:
     here = [line.split("|")[2] for line in README.read_text().splitlines() if line.startswith("| ") and "`--" in line]
     named = {option for cell in here for option in re.findall(r"--[a-z][a-z-]+", cell)}
     assert named - known == set()
+
+
+def test_every_question_is_listed() -> None:
+    folder = README.parent / "benchmarks"
+    told = (folder / "README.md").read_text("utf-8")
+    asked = {path.stem for path in folder.glob("*.py") if "__main__" in path.read_text("utf-8")} - {"readme"}
+    assert len(asked) > 10
+    assert {name for name in asked if f"`python -m benchmarks.{name}" not in told} == set()
+    kept = {path.stem for path in (folder / "results").glob("*.json")}
+    assert {name for name in re.findall(r"results/(\w+)\.json", told) if name not in kept} == set()
