@@ -46,4 +46,4 @@ def test_every_question_is_listed() -> None:
     assert len(asked) > 10
     assert {name for name in asked if f"`python -m benchmarks.{name}" not in told} == set()
     kept = {path.stem for path in (folder / "results").glob("*.json")}
-    assert {name for name in re.findall(r"results/(\w+)\.json", told) if name not in kept} == set()
+    assert {name for name in re.findall(r"results/(\w+)\.json", told) if name not in {*kept, "NAME"}} == set()
