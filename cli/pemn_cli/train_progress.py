@@ -37,10 +37,12 @@ class Display(Progress):
         if sys.stderr.isatty():
             from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
             from rich.progress import Progress as Bar
+            from rich.table import Column
 
             console = stderr_console()
+            epoch = Column(no_wrap=True, min_width=2 * len(str(self.epochs)) + 1)  # a narrow terminal cuts the rest
             columns = (
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", table_column=epoch),
                 BarColumn(min(30, max(4, console.width - _TEXT_WIDTH))),
                 TimeRemainingColumn(),
                 TextColumn("{task.fields[state]}"),
