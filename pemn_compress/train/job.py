@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from pemn_compress.train.reserve import release, reserve
 from pemn_compress.train.result import FitResult
 from pemn_compress.train.run import RUNS, RunFolder
 from pemn_compress.train.run_config import RunConfig
+from pemn_compress.train.run_lock import claimed
 from pemn_compress.train.sources import Sources, with_paths
 from pemn_compress.train.subset import stratified_subset
 from pemn_formats.errors import PemnError
@@ -52,17 +54,23 @@ class Job:
     teacher: nn.Module | None = None
 
     def train(self, progress: Progress | None = None) -> FitResult:
-        """Train to the end from the newest checkpoint, if there is one; the model is left with its best weights."""
-        return fit(
-            self.model,
-            self.splits,
-            self.options.train,
-            run=self.run,
-            resume=self.resumed,
-            progress=progress,
-            teacher=self.teacher,
-            rate_control=_rate_control(self.options, self.run.input),
-        )
+        """Train to the end from the newest checkpoint, if there is one; the model is left with its best weights.
+
+        Raises:
+            PemnError: another process is training this run; or as `fit`.
+        """
+        with ExitStack() as stack:
+            from_first(lambda: stack.enter_context(claimed(self.run.path)))
+            return fit(
+                self.model,
+                self.splits,
+                self.options.train,
+                run=self.run,
+                resume=self.resumed,
+                progress=progress,
+                teacher=self.teacher,
+                rate_control=_rate_control(self.options, self.run.input),
+            )
 
 
 def start(

@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 from pemn_compress.train.run import CONFIG
+from pemn_compress.train.run_lock import claimed
 from pemn_formats.errors import PemnError
 
 __all__ = ["release", "reserve"]
@@ -24,7 +25,7 @@ def reserve(runs: str | os.PathLike[str], name: str | None, stem: str, *, force:
         force: allow a run of that name; it is dropped when the new one starts.
 
     Raises:
-        PemnError: the name is no plain name, the folder exists, is no run, or cannot be written.
+        PemnError: the name is no plain name, the folder exists, is no run, is being trained, or cannot be written.
     """
     parent = Path(runs)
     if name is not None and (name in ("", ".", "..") or "/" in name or "\0" in name):
@@ -74,3 +75,5 @@ def _claim_named(folder: Path, force: bool) -> None:
         if not force:
             typed = shlex.quote(str(folder))
             raise PemnError(f"the run {folder} exists; go on with --resume {typed}, or drop it with --force") from None
+        with claimed(folder):
+            pass  # nobody is training the run that is to be dropped

@@ -190,6 +190,12 @@ def test_a_killed_run_resumes_to_the_same_masks(run: Any, runs: Path) -> None:
     options = ("--model-arg", "hidden=16", "--epochs", 40, "--shift", 1, "--runs-dir", runs)
     process = start(*options, "--run", "cut")
     wait_for_epoch(process, runs / "cut", 3)
+    for other in (("--resume", runs / "cut"), (*options, "--run", "cut", "--force")):
+        beside = run("train", *other)
+        assert beside.code == 1
+        assert beside.err.splitlines()[-1].startswith(
+            f"error: the run {runs / 'cut'} is being trained by another process; wait"
+        )
     process.kill()
     process.communicate()
     assert process.returncode == -signal.SIGKILL
