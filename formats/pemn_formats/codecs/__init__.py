@@ -45,11 +45,8 @@ def codec(codec_id: int) -> Codec:
 def encode_smallest(raw: bytes, candidates: tuple[Codec, ...], lattice: Lattice = ()) -> tuple[Codec, bytes]:
     """Return the codec with the shortest stored form, and that form; of equals, the one with the lowest id.
 
-    A codec that decodes slowly is taken only where it saves its share of the bytes: 1/64, of a small chunk 1/256.
+    The context coder, which decodes more slowly than the others, is taken only where it saves 1/256 of the bytes.
     """
-    slow = 1 + (1 / 256 if len(raw) <= _SMALL else 1 / 64)
+    slow = 1 + 1 / 256
     written = [(each, stored) for each in candidates if (stored := each.encode(raw, lattice)) is not None]
     return min(written, key=lambda pair: len(pair[1]) * (slow if pair[0].name == "context" else 1))
-
-
-_SMALL = 1 << 15  # decoded in less than a tenth of a second

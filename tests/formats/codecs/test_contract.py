@@ -133,17 +133,14 @@ def test_the_smallest_is_chosen_and_of_equals_the_lowest_id(raw: bytes) -> None:
         chosen, stored = encode_smallest(raw, candidates, lattice_of(len(raw)))
         lengths = [(len(each), one.id) for one in candidates if (each := encode(one, raw)) is not None]
         least = min(lengths)
-        assert (len(stored), chosen.id) == least or (len(stored) <= 1.02 * least[0] and CODECS[least[1]].uses_lattice)
+        assert (len(stored), chosen.id) == least or (len(stored) <= 1.004 * least[0] and CODECS[least[1]].uses_lattice)
         assert len(stored) <= len(raw)
         assert decode(chosen, stored, len(raw)) == raw
 
 
-@pytest.mark.parametrize(
-    ("bits", "saved", "taken"), [(1 << 18, 0.003, 0), (1 << 18, 0.005, 5), (1 << 20, 0.01, 0), (1 << 20, 0.02, 5)]
-)
-def test_a_slow_codec_must_save_more_of_a_large_chunk(
-    bits: int, saved: float, taken: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("bits", [1 << 12, 1 << 20])
+@pytest.mark.parametrize(("saved", "taken"), [(0.003, 0), (0.005, 5)])
+def test_a_slow_codec_must_save_its_share(bits: int, saved: float, taken: int, monkeypatch: pytest.MonkeyPatch) -> None:
     raw = pack(random_bits(bits, 0.5, 6)).tobytes()
     monkeypatch.setattr(Context, "encode", lambda self, raw, lattice: raw[: round(len(raw) * (1 - saved))])
     assert encode_smallest(raw, MASK_CODECS, (Flat(0, bits),))[0].id == taken
