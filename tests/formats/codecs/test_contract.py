@@ -138,7 +138,7 @@ def test_the_smallest_is_chosen_and_of_equals_the_lowest_id(raw: bytes) -> None:
         assert decode(chosen, stored, len(raw)) == raw
 
 
-@pytest.mark.parametrize("bits", [1 << 12, 1 << 20])
+@pytest.mark.parametrize("bits", [1 << 16, 1 << 20])
 @pytest.mark.parametrize(("saved", "taken"), [(0.003, 0), (0.005, 5)])
 def test_a_slow_codec_must_save_its_share(bits: int, saved: float, taken: int, monkeypatch: pytest.MonkeyPatch) -> None:
     raw = pack(random_bits(bits, 0.5, 6)).tobytes()
