@@ -196,6 +196,8 @@ def part(kind: int, start: int, rows: int, height: int = 1, width: int = 1) -> l
         ([part(2, 0, 1 << 62, 4, 4)], 0, 4),
         ([part(2, 0, 2, 1 << 62, 1 << 62)], 4, 4),
         ([part(2, 0, 4, 2, 2)], 15, 4),
+        ([part(2, 0, 0, 1 << 31, 1 << 31)], 0, 4),
+        ([part(0, 0, 0, 1 << 62, 1)], 0, 4),
         ([part(0, 0, 64), part(0, 0, 1)], 0, 4),
         ([part(0, 0, 5)], 1, 4),
         ([part(0, 0, 5)], 0, 0),
@@ -211,6 +213,22 @@ def test_the_context_coder_refuses(loops: Loops, parts: list[list[int]], signs: 
         loops.context_encode(bytes(8), rows, ones, lanes)
     with pytest.raises(ValueError, match=r"part|signs|lanes"):
         loops.context_decode(np.zeros(8, np.uint8), rows, ones, lanes, bytes(4 * 512))
+
+
+@pytest.mark.parametrize("sign", [0, 2, 127, -128])
+def test_the_context_coder_refuses_signs_that_are_none(loops: Loops, sign: int) -> None:
+    rows, signs = np.array([part(2, 0, 4, 4, 4)], np.int64), np.ones(64, np.int8)
+    signs[63] = sign
+    with pytest.raises(ValueError, match="1 or -1"):
+        loops.context_encode(bytes(8), rows, signs, 4)
+    with pytest.raises(ValueError, match="1 or -1"):
+        loops.context_decode(np.zeros(8, np.uint8), rows, signs, 4, bytes(4 * 512))
+
+
+def test_the_context_coder_refuses_more_than_32_bits_can_count(loops: Loops) -> None:
+    rows, none = np.array([part(0, 0, 5)], np.int64), np.zeros(0, np.int8)
+    with pytest.raises(ValueError, match="too long"):
+        loops.context_decode(np.zeros((1 << 26) + 1, np.uint8), rows, none, 4, bytes(16))
 
 
 def test_the_context_coder_refuses_other_buffers(loops: Loops) -> None:

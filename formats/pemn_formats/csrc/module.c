@@ -179,17 +179,34 @@ static PyObject *native_deposit(PyObject *module, PyObject *arguments)
     return release(&held, NULL);
 }
 
+/* Far more than the 2^19 bytes of a chunk in a file. */
+#define PEMN_MOST_RAW (1 << 26)
+
 /* The arguments that coding and decoding a chunk share: raw, parts, signs, lanes. */
 typedef struct {
     Py_buffer *raw, *parts, *signs;
     size_t count, lanes, bits;
 } Chunk;
 
-/* Fill in and check what a chunk is; return a complaint, or NULL. Sums cannot overflow: no part exceeds the chunk. */
+/* What is wrong with signs, each of which takes a part in the number of a context; or NULL. */
+static const char *check_signs(const int8_t *signs, size_t count)
+{
+    unsigned others = 0;
+    for (size_t i = 0; i < count; i++) {
+        others |= signs[i] != 1 && signs[i] != -1;
+    }
+    return others ? "signs must be 1 or -1" : NULL;
+}
+
+/* Fill in and check what a chunk is; return a complaint, or NULL. Sums cannot overflow: no part exceeds the chunk, and
+ * the bytes of a coded chunk fit 32 bits. */
 static const char *check_chunk(Chunk *chunk)
 {
     if (chunk->raw->itemsize != 1 || chunk->signs->itemsize != 1) {
         return "raw and signs must be bytes";
+    }
+    if (chunk->raw->len > PEMN_MOST_RAW) {
+        return "raw is too long for a chunk";
     }
     if (chunk->parts->itemsize != 8 || (size_t)chunk->parts->len % sizeof(pemn_part)) {
         return "parts must be rows of six 64-bit integers";
@@ -199,23 +216,24 @@ static const char *check_chunk(Chunk *chunk)
     }
     chunk->count = (size_t)chunk->parts->len / sizeof(pemn_part);
     int64_t places = (int64_t)chunk->raw->len * 8, bits = 0, signs = 0;
-    if (chunk->raw->len > INT32_MAX) {
-        return "raw is too long";
-    }
     for (size_t i = 0; i < chunk->count; i++) {
         const pemn_part *part = (const pemn_part *)chunk->parts->buf + i;
-        int64_t sides[3] = {part->rows, part->height, part->width}, own = 1;
+        if (part->kind < PEMN_SHARED || part->kind > PEMN_WINDOWS) {
+            return "a part is of no known kind";
+        }
+        if (part->kind != PEMN_WINDOWS && (part->height != 1 || part->width != 1)) {
+            return "a part without kernels has one row and column";
+        }
+        int64_t sides[3] = {part->height, part->width, part->rows}, own = 1;
         for (int side = 0; side < 3; side++) {
-            if (sides[side] < 0 || (side && !sides[side]) || (own && sides[side] > places / own)) {
+            int64_t least = side < 2 || part->kind == PEMN_WINDOWS; /* flat parts may be empty */
+            if (sides[side] < least || sides[side] > places / own) {
                 return "a part lies outside the chunk";
             }
             own *= sides[side];
         }
-        if (part->kind < PEMN_SHARED || part->kind > PEMN_WINDOWS || part->start < 0 || part->start > places - own) {
+        if (part->start < 0 || part->start > places - own) {
             return "a part lies outside the chunk";
-        }
-        if (part->kind != PEMN_WINDOWS && own != part->rows) {
-            return "a part without kernels has one row and column";
         }
         bits += own;
         signs += part->kind == PEMN_WINDOWS ? own : 0;
@@ -224,7 +242,10 @@ static const char *check_chunk(Chunk *chunk)
         }
     }
     chunk->bits = (size_t)bits;
-    return signs == chunk->signs->len ? NULL : "signs must be as many as the windows have weights";
+    if (signs != chunk->signs->len) {
+        return "signs must be as many as the windows have weights";
+    }
+    return check_signs(chunk->signs->buf, (size_t)signs);
 }
 
 static PyObject *native_context_decode(PyObject *module, PyObject *arguments)
