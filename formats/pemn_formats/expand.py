@@ -56,15 +56,14 @@ def expand_into(
 
 
 def _work(jobs: deque[tuple[_Expansion, int]]) -> None:
-    loops = compiled()
-    select = RowSelect() if loops is None else loops.select
+    loops, by_table = compiled(), RowSelect()
     with np.errstate(over="ignore"):
         while True:
             try:
                 expansion, start = jobs.popleft()
             except IndexError:
                 return
-            expansion.write(start, select)
+            expansion.write(start, loops.select if loops is not None and expansion.aligned else by_table)
 
 
 class _Expansion:
@@ -81,6 +80,8 @@ class _Expansion:
         self._values = ValueBlocks(content, tensor, dtype)
         self._word = word_of(dtype)
         self._out = out.reshape(-1).view(self._word)
+        # A part of someone's bytes, such as a mapped file, may begin anywhere; numpy alone writes there.
+        self.aligned = out.flags.aligned
 
     def write(self, start: int, select: Select) -> None:
         """Write the `_JOB` weights from `start`."""

@@ -53,6 +53,17 @@ def expanded(content: Content, found: MaskedTensor, dtype: str, threads: int = 1
     return out
 
 
+@pytest.mark.parametrize("alphabet", ALPHABETS)
+@pytest.mark.parametrize("dtype", ARRAYS)
+def test_an_array_may_begin_at_any_byte(dtype: str, alphabet: str) -> None:
+    found = tensor((5, 13), alphabet)
+    content = Content(7, (Prototype(65, "signed"),), (found,))
+    out = np.zeros(65 * np.dtype(ARRAYS[dtype]).itemsize + 1, np.uint8)[1:].view(ARRAYS[dtype])
+    assert not out.flags.aligned
+    expand_into(content, [(found, out)])
+    assert out.tobytes() == expanded(content, found, dtype).tobytes()
+
+
 @pytest.mark.usefixtures("small_steps")
 @pytest.mark.parametrize("alphabet", ALPHABETS)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
