@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pemn_formats.errors import PemnError
@@ -41,4 +41,7 @@ def claimed(folder: Path) -> Iterator[None]:
             pass  # a file system without locks
         yield
     finally:
+        with suppress(OSError):
+            # Closing is not enough while a forked worker, which loads images, still has the folder open.
+            fcntl.flock(handle, fcntl.LOCK_UN)
         os.close(handle)

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pemn_compress.train import run_lock
+from pemn_compress.train.reserve import reserve
+from pemn_compress.train.run import RunFolder
+from pemn_compress.train.run_config import RunConfig
 from pemn_compress.train.run_lock import claimed
 from pemn_formats.errors import PemnError
 
@@ -20,6 +25,36 @@ def test_a_folder_is_held_once_at_a_time_and_nothing_is_left_in_it(tmp_path: Pat
         raise ValueError("of the body")
     with claimed(tmp_path):
         pass
+
+
+def test_a_folder_that_a_worker_still_has_open_is_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[int] = []
+
+    def as_if_forked(*arguments: Any) -> int:
+        handle = os_open(*arguments)
+        opened.append(os.dup(handle))  # shares the lock, as the handle of a forked process does
+        return handle
+
+    os_open = os.open
+    with monkeypatch.context() as patch:
+        patch.setattr(run_lock.os, "open", as_if_forked)
+        with claimed(tmp_path):
+            pass
+    try:
+        with claimed(tmp_path):
+            pass
+    finally:
+        os.close(opened[0])
+
+
+def test_a_run_that_began_since_its_folder_was_reserved_is_not_dropped(tmp_path: Path) -> None:
+    config = {"options": RunConfig().to_dict(), "input": {}}
+    run = RunFolder.create(reserve(tmp_path, "a", "stem"), config)
+    folder = reserve(tmp_path, "a", "stem", force=True)
+    (run.path / "metrics.jsonl").write_text("{}\n")
+    with claimed(run.path), pytest.raises(PemnError, match="is being trained by another process"):
+        RunFolder.create(folder, config)
+    assert (run.path / "metrics.jsonl").exists()
 
 
 def test_without_locks_nothing_is_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
