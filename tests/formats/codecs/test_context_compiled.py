@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from pemn_formats import native
 from pemn_formats.bits import pack
-from pemn_formats.codecs.context import Context
+from pemn_formats.codecs.context import Context, lanes
+from pemn_formats.codecs.rans import LEFT_OVER, OUT_OF_BYTES
 from pemn_formats.errors import FormatError
 from pemn_formats.lattice import Flat, Lattice, Windows
 
@@ -40,6 +41,32 @@ def lattices(draw: st.DrawFn) -> tuple[Lattice, int]:
             parts.append(Windows(at, rows, height, width, draw(st.booleans()), lambda signs=signs: signs))
         at += parts[-1].count
     return tuple(parts), -(-at // 8)
+
+
+def test_many_lanes_and_counts_that_are_halved() -> None:
+    """More bits than the lattices below have: numpy decodes many lanes otherwise than few, and old counts fade."""
+    rng = np.random.default_rng(5)
+    signs = rng.choice(np.array([-1, 1], np.int8), 600_000)
+    lattice: Lattice = (
+        Flat(3, 20_000),
+        Flat(20_010, 60_001, alone=True),
+        Windows(80_011, 40_000, 3, 5, True, lambda: signs),
+        Flat(680_011, 9_000),
+        Flat(689_020, 30_000, alone=True),
+    )
+    assert lanes(sum(part.count for part in lattice)) > 32
+    known = np.zeros(8 * 90_000, np.uint8)
+    for at, part in enumerate(lattice):
+        known[part.start : part.start + part.count] = rng.random(part.count) < 0.1 + 0.15 * at
+    raw = pack(known).tobytes()
+    stored = Context().encode(raw, lattice)
+    assert stored is not None
+    short, long = stored[:-2], stored + b"00"
+    assert [outcome(data, len(raw), lattice) for data in (stored, short, long)] == [raw, OUT_OF_BYTES, LEFT_OVER]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(native, "_LOOPS", None)
+        assert Context().encode(raw, lattice) == stored
+        assert [outcome(data, len(raw), lattice) for data in (stored, short, long)] == [raw, OUT_OF_BYTES, LEFT_OVER]
 
 
 @given(lattices(), st.integers(0, 9), st.floats(0, 1), st.integers(0, 3))
