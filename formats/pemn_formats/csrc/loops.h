@@ -8,6 +8,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Include this last: a system's headers may use the word otherwise. */
+#if defined(_MSC_VER) && !defined(__clang__)
+#define restrict __restrict /* what Microsoft's compiler calls it unless told to follow C11 */
+#endif
+
 #define PEMN_FEISTEL_ROUNDS 6
 
 /* To be called once, before the select functions. */

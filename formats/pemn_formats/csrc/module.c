@@ -349,5 +349,11 @@ PyMODINIT_FUNC PyInit__native(void)
     if (module && PyModule_AddIntConstant(module, "REVISION", 1) < 0) {
         Py_CLEAR(module);
     }
+#ifdef Py_GIL_DISABLED
+    /* Nothing is kept between calls; without this a Python without the interpreter's lock would take it up again. */
+    if (module) {
+        PyUnstable_Module_SetGIL(module, Py_MOD_GIL_NOT_USED);
+    }
+#endif
     return module;
 }
