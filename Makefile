@@ -41,4 +41,5 @@ types: $(STAMPS)/dev
 check: lint types
 
 clean:
+	rm -rf build pemn_compress.egg-info formats/pemn_formats/_native.*
 	rm -rf $(VENV) dist demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
