@@ -62,6 +62,7 @@ def test_words(loops: Loops, blocks: int, first: int) -> None:
 
 
 @given(st.integers(0, SEED_LIMIT - 1), st.integers(0, SEED_LIMIT - 1), st.integers(0, 4 << 32), st.integers(0, 200))
+@pytest.mark.usefixtures("loops")
 def test_words_from_any_place(seed: int, stream: int, start: int, count: int) -> None:
     found = words(seed, stream, start, count)
     kept, native._LOOPS = native._LOOPS, None
