@@ -181,7 +181,8 @@ def load_time(results: Mapping[str, Any]) -> str:
     return (
         "Time from a file to float32 tensors, in milliseconds and over the time that safetensors float32 takes for the"
         f" same (medians of {results['repeats']} alternating runs; {where(results)}, one thread; `python -m"
-        f" benchmarks.load_time --threads 1`):\n\n{table(header, rows)}"
+        f" benchmarks.load_time --threads 1`). safetensors maps a float32 file, whose pages are read only when they are"
+        f" used; new memory takes longer to be had than to be filled:\n\n{table(header, rows)}"
     )
 
 
@@ -198,10 +199,14 @@ def load_in_place(results: Mapping[str, Any]) -> str:
         for name, way in ways.items()
     ]
     header = ("threads", "from", "file in the page cache", "file on disk", "memory besides the model")
+    filling = f"Filling the {results['weights'] / 1e6:.0f} M parameters of a model that exists"
+    command = "`python -m benchmarks.load_in_place`"
+    if not results["environment"]["compiled_loops"]:
+        filling = "The same without the compiled loops"
+        command = f"{command} with `PEMN_NATIVE=0` in the environment"
     return (
-        f"Filling the {results['weights'] / 1e6:.0f} M parameters of a model that exists, in milliseconds and over"
-        f" safetensors float32 (medians of {results['repeats']} alternating runs; {where(results)};"
-        f" `python -m benchmarks.load_in_place`):\n\n{table(header, rows)}"
+        f"{filling}, in milliseconds and over safetensors float32 (medians of {results['repeats']} alternating runs;"
+        f" {where(results)}; {command}):\n\n{table(header, rows)}"
     )
 
 
@@ -231,6 +236,7 @@ REGIONS: Mapping[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {
     "training_memory": ("training_memory", training_memory),
     "load_time": ("load_time", load_time),
     "load_in_place": ("load_in_place", load_in_place),
+    "load_in_place_numpy": ("load_in_place_numpy", load_in_place),
 }
 
 

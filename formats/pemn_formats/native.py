@@ -48,7 +48,7 @@ class Loops(Protocol):
         """Decode into `raw`, all zeros; return 0, 1 if the stored bytes run out, or 2 if some are left over."""
 
 
-_REVISION = 1
+_REVISION = 2
 """Of the functions and their arguments, here and in `csrc/module.c`: raised together when either changes."""
 
 

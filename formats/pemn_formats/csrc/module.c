@@ -346,7 +346,7 @@ PyMODINIT_FUNC PyInit__native(void)
 {
     pemn_fill_rows();
     PyObject *module = PyModule_Create(&definition);
-    if (module && PyModule_AddIntConstant(module, "REVISION", 1) < 0) {
+    if (module && PyModule_AddIntConstant(module, "REVISION", 2) < 0) {
         Py_CLEAR(module);
     }
 #ifdef Py_GIL_DISABLED
