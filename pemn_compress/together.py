@@ -72,11 +72,12 @@ class Together(ForwardSpan):
         for members in self._parts:
             part = Part(members) if torch.is_grad_enabled() else None
             for member in members:
-                member.part = part
+                # As `member.part = part`, without a module's look at what is assigned to it: twice a step and tensor.
+                member.__dict__["part"] = part
 
     def _end(self, model: nn.Module, *_: Any) -> None:
         if torch.compiler.is_compiling():
             return
         for members in self._parts:
             for member in members:
-                member.part = None
+                member.__dict__["part"] = None
