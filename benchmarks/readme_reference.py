@@ -44,7 +44,7 @@ def reference_baseline(results: Mapping[str, Any]) -> str:
                 f"{row['strategy']}, {row['side']}",
                 f"{row['test_accuracy']['mean']:.1f} ± {row['test_accuracy']['sd']:.1f}",
                 "" if row["side"] == "reference" else f"{apart['mean']:+.1f} ± {apart['sd']:.1f}",
-                "never" if wait is None else f"{wait:.0f} s",
+                "not by every seed" if wait is None else f"{wait:.0f} s",
             )
         )
     data, shared = results["data"], results["shared"]
