@@ -255,6 +255,17 @@ def test_what_was_built_from_other_sources_is_left_out(loops: Loops, monkeypatch
     assert native._load() is None
 
 
+def test_where_nothing_is_built_or_wanted_numpy_does_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_built(name: str) -> None:
+        raise ImportError(name)
+
+    monkeypatch.setattr(native, "import_module", none_built)
+    assert native._load() is None
+    monkeypatch.undo()
+    monkeypatch.setenv("PEMN_NATIVE", "0")
+    assert native._load() is None
+
+
 def test_the_environment_leaves_them_out() -> None:
     code = "from pemn_formats.native import compiled; print(compiled())"
     done = subprocess.run(
