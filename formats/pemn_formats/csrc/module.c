@@ -198,6 +198,16 @@ static const char *check_signs(const int8_t *signs, size_t count)
     return others ? "signs must be 1 or -1" : NULL;
 }
 
+/* Hold the buffers of a chunk, raw under the given flags; return 0, or -1 with the error set. */
+static int hold_chunk(Held *held, Chunk *chunk, PyObject *const objects[3], int flags, Py_ssize_t lanes)
+{
+    chunk->lanes = lanes < 0 ? 0 : (size_t)lanes;
+    chunk->raw = hold(held, objects[0], flags);
+    chunk->parts = chunk->raw ? hold(held, objects[1], 0) : NULL;
+    chunk->signs = chunk->parts ? hold(held, objects[2], 0) : NULL;
+    return chunk->signs ? 0 : -1;
+}
+
 /* Fill in and check what a chunk is; return a complaint, or NULL. Sums cannot overflow: no part exceeds the chunk, and
  * the bytes of a coded chunk fit 32 bits. */
 static const char *check_chunk(Chunk *chunk)
@@ -251,18 +261,16 @@ static const char *check_chunk(Chunk *chunk)
 static PyObject *native_context_decode(PyObject *module, PyObject *arguments)
 {
     (void)module;
-    PyObject *raw_object, *parts_object, *signs_object, *stored_object;
+    PyObject *objects[3], *stored_object;
     Py_ssize_t lanes;
-    if (!PyArg_ParseTuple(arguments, "OOOnO:context_decode", &raw_object, &parts_object, &signs_object, &lanes,
+    if (!PyArg_ParseTuple(arguments, "OOOnO:context_decode", &objects[0], &objects[1], &objects[2], &lanes,
                           &stored_object)) {
         return NULL;
     }
     Held held = {.count = 0};
-    Chunk chunk = {.lanes = lanes < 0 ? 0 : (size_t)lanes};
-    chunk.raw = hold(&held, raw_object, PyBUF_WRITABLE);
-    chunk.parts = chunk.raw ? hold(&held, parts_object, 0) : NULL;
-    chunk.signs = chunk.parts ? hold(&held, signs_object, 0) : NULL;
-    Py_buffer *stored = chunk.signs ? hold(&held, stored_object, 0) : NULL;
+    Chunk chunk;
+    int failed = hold_chunk(&held, &chunk, objects, PyBUF_WRITABLE, lanes);
+    Py_buffer *stored = failed ? NULL : hold(&held, stored_object, 0);
     if (!stored) {
         return release(&held, NULL);
     }
@@ -289,17 +297,14 @@ static PyObject *native_context_decode(PyObject *module, PyObject *arguments)
 static PyObject *native_context_encode(PyObject *module, PyObject *arguments)
 {
     (void)module;
-    PyObject *raw_object, *parts_object, *signs_object;
+    PyObject *objects[3];
     Py_ssize_t lanes;
-    if (!PyArg_ParseTuple(arguments, "OOOn:context_encode", &raw_object, &parts_object, &signs_object, &lanes)) {
+    if (!PyArg_ParseTuple(arguments, "OOOn:context_encode", &objects[0], &objects[1], &objects[2], &lanes)) {
         return NULL;
     }
     Held held = {.count = 0};
-    Chunk chunk = {.lanes = lanes < 0 ? 0 : (size_t)lanes};
-    chunk.raw = hold(&held, raw_object, 0);
-    chunk.parts = chunk.raw ? hold(&held, parts_object, 0) : NULL;
-    chunk.signs = chunk.parts ? hold(&held, signs_object, 0) : NULL;
-    if (!chunk.signs) {
+    Chunk chunk;
+    if (hold_chunk(&held, &chunk, objects, 0, lanes) < 0) {
         return release(&held, NULL);
     }
     const char *complaint = check_chunk(&chunk);
