@@ -121,7 +121,7 @@ def expand(prototype: torch.Tensor, span: int, seed: int, stream: int, count: in
     if not span:
         return prototype if count == length else tile(prototype, count).clone()
     if prototype.device.type == "cpu":
-        return prototype[torch.from_numpy(fills.fill_index(length, span, seed, stream, 0, count))]
+        return torch.from_numpy(fills.permuted(prototype.numpy(), span, seed, stream, 0, count))
     return prototype[fill_index(length, span, seed, stream, 0, count, prototype.device)]
 
 

@@ -13,7 +13,7 @@ from pemn_formats.bits import unpack
 from pemn_formats.bundle import select_task
 from pemn_formats.content import LOG8, Content, MaskedSpec, MaskedTensor, Prototype, ResidualTensor
 from pemn_formats.errors import PemnError
-from pemn_formats.fills import PERMUTATION_STREAM, fill_index
+from pemn_formats.fills import PERMUTATION_STREAM, permuted
 from pemn_formats.rounding import bfloat16_to_float32, narrow
 from pemn_formats.values import unit_values
 
@@ -53,7 +53,7 @@ def base_range(
     prototype, stream = prototypes[tensor.prototype], tensor.prototype
     if tensor.span:
         values = prototype_values(prototype, seed, stream, 0, prototype.length)
-        return values[fill_index(prototype.length, tensor.span, seed, PERMUTATION_STREAM + stream, start, count)]
+        return permuted(values, tensor.span, seed, PERMUTATION_STREAM + stream, start, count)
     first = start % prototype.length
     if first + count <= prototype.length:
         return prototype_values(prototype, seed, stream, first, count)
