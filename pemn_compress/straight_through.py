@@ -57,10 +57,7 @@ class StraightThrough(torch.autograd.Function):
         again = learner.found() if ctx.compiled else ctx.found
         to_score = to_scale = to_source = None
         if ctx.needs_input_grad[0]:
-            to_score = scaled_value(score.shape, scale, source, ctx.constant) * grad
-            direction = learner.direction(score)
-            if direction is not None:
-                to_score.mul_(direction)
+            to_score = _to_score(learner, score, scaled_value(score.shape, scale, source, ctx.constant), grad)
         if ctx.needs_input_grad[1]:
             effect = learner.select(score, _base(score.shape, source, ctx.constant), again=again).mul_(grad)
             to_scale = effect.reshape(len(effect), -1).sum(1)
@@ -89,15 +86,11 @@ class StraightThroughMany(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:  # noqa: D102
         _check_unchanged(ctx.versions, *ctx.scores)
-        to_scores: list[torch.Tensor | None] = []
-        parts = zip(ctx.learners, ctx.values, ctx.scores, ctx.needs_input_grad[2:], grads, strict=True)
-        for learner, value, score, needed, grad in parts:
-            if grad is None or not needed:
-                to_scores.append(None)
-                continue
-            to_score = value * grad
-            direction = learner.direction(score)
-            to_scores.append(to_score if direction is None else to_score.mul_(direction))
+        parts = zip(ctx.learners, ctx.scores, ctx.values, grads, ctx.needs_input_grad[2:], strict=True)
+        to_scores = [
+            None if grad is None or not needed else _to_score(learner, score, value, grad)
+            for learner, score, value, grad, needed in parts
+        ]
         return None, None, *to_scores
 
 
@@ -113,6 +106,12 @@ def transformed_weight(
     zero = score - fixed
     value = scaled_value(score.shape, scale, source, constant)
     return torch.where(code != 0, code * value, 0.0) + value * (zero if direction is None else direction * zero)
+
+
+def _to_score(learner: Learner, score: torch.Tensor, value: torch.Tensor, grad: torch.Tensor) -> torch.Tensor:
+    to_score = value * grad
+    direction = learner.direction(score)
+    return to_score if direction is None else to_score.mul_(direction)
 
 
 def _versions(*tensors: torch.Tensor | None) -> list[int]:
