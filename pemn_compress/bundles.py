@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from pemn_compress.filling import fill_state_, state_shapes
+from pemn_compress.maskable import plain_name
 from pemn_compress.misfit import check_fit
 from pemn_compress.saving import to_content
 from pemn_formats.bundle import join, select_task
@@ -69,5 +70,5 @@ def load_task_(
     else:
         content = read_model(bundle, task=task, memory_budget=memory_budget)
     check_fit(model, content, state_shapes(content))
-    fill_state_({name.replace("_orig_mod.", ""): value for name, value in model.state_dict().items()}, content)
+    fill_state_({plain_name(name): value for name, value in model.state_dict().items()}, content)
     return model

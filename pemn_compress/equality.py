@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from pemn_compress.loading import rebuild_state
+from pemn_compress.maskable import plain_name
 from pemn_compress.masking import masked_weights, merge_
 from pemn_compress.residual import fold_bn, residual_tensor
 from pemn_compress.saving import learned_prototype
@@ -33,7 +34,7 @@ def check_equal(model: nn.Module, content: Content) -> None:
     """
     _check_values(model, content)
     plain = merge_(_as_stored(copy.deepcopy(model), content))
-    wanted = {name.replace("_orig_mod.", ""): value for name, value in plain.state_dict().items()}
+    wanted = {plain_name(name): value for name, value in plain.state_dict().items()}
     found = rebuild_state(content)
     for name in sorted(wanted.keys() ^ found.keys()):
         raise PemnError(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from pemn_compress.maskable import unwrap, weight_names
+from pemn_compress.maskable import plain_name, unwrap, weight_names
 from pemn_formats.errors import PemnError
 
 __all__ = ["FIRST", "LAST", "choose_layers", "dense_weights"]
@@ -27,9 +27,7 @@ def choose_layers(model: nn.Module, names: Sequence[str]) -> dict[str, nn.Module
     """
     if isinstance(names, str):
         raise PemnError(f"layers are given as a list of names, found {names!r}")
-    layers = {
-        path.replace("_orig_mod.", ""): module for path, module in unwrap(model).named_modules() if weight_names(module)
-    }
+    layers = {plain_name(path): module for path, module in unwrap(model).named_modules() if weight_names(module)}
     paths = list(layers)
     chosen = {}
     for name in names:

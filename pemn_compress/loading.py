@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from pemn_compress.filling import fill_state_, fill_weights_, state_shapes
+from pemn_compress.maskable import plain_name
 from pemn_compress.misfit import MisfitError, check_fit, check_meta, check_room
 from pemn_compress.models import Architecture, build
 from pemn_compress.rebuild import check_dtype, reconstruct_many
@@ -160,7 +161,7 @@ def fill_model(
         state = rebuild_state(content, device=device, dtype=dtype, threads=threads)
         model.load_state_dict(_tied(model, state) if on_meta else state, strict=True, assign=on_meta)
     else:
-        plain = {name.replace("_orig_mod.", ""): value for name, value in held.items()}
+        plain = {plain_name(name): value for name, value in held.items()}
         fill_state_(plain, content, threads=threads)
     return model.eval()
 

@@ -17,7 +17,7 @@ from pemn_compress.strategies import TensorInfo
 from pemn_formats.errors import FormatError, PemnError
 from pemn_formats.names import check_name
 
-__all__ = ["Target", "find_targets", "is_maskable", "unwrap", "weight_names"]
+__all__ = ["Target", "find_targets", "is_maskable", "plain_name", "unwrap", "weight_names"]
 
 _ONE_WEIGHT = (
     nn.Linear,
@@ -48,6 +48,11 @@ def unwrap(model: nn.Module) -> nn.Module:
     return model
 
 
+def plain_name(name: str) -> str:
+    """Return the path of a module or the name of a tensor without what `torch.compile` puts into it."""
+    return name.replace("_orig_mod.", "")
+
+
 def is_maskable(module: nn.Module, name: str = "weight") -> bool:
     """Say whether `mask_` would take the parameter `name` of this module as it is now.
 
@@ -71,7 +76,7 @@ def find_targets(
     """
     targets, kinds = [], 0
     for path, module in model.named_modules():
-        path = path.replace("_orig_mod.", "")
+        path = plain_name(path)
         kinds += bool(weight_names(module))
         if not weight_names(module) or path in left_dense or (filter_fn is not None and not filter_fn(path, module)):
             continue
@@ -138,7 +143,7 @@ def _refuse_tied(model: nn.Module, targets: list[Target]) -> None:
 def _refuse_second_time(model: nn.Module) -> None:
     for path, module in model.named_modules():
         if isinstance(module, MaskedWeight):
-            name = path.replace("_orig_mod.", "").replace("parametrizations.", "").rsplit(".", 1)[0]
+            name = plain_name(path).replace("parametrizations.", "").rsplit(".", 1)[0]
             raise PemnError(f"the model is already masked (at {name}); merge_ it first, or mask all its layers at once")
 
 
@@ -146,7 +151,7 @@ def _refuse_names(model: nn.Module) -> None:
     """Find out before training what no file could carry after it."""
     for name in model.state_dict():
         try:
-            check_name(name.replace("_orig_mod.", ""))
+            check_name(plain_name(name))
         except FormatError as error:
             raise PemnError(f"{error}, so a file could not carry it; rename the module") from None
 
@@ -156,5 +161,5 @@ def _parameters(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
     for path, module in model.named_modules():
         for attribute, parameter in module._parameters.items():
             if parameter is not None:
-                path = path.replace("_orig_mod.", "")
+                path = plain_name(path)
                 yield f"{path}.{attribute}" if path else attribute, parameter

@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import parametrize
 
+from pemn_compress.maskable import plain_name
 from pemn_formats.content import Content
 from pemn_formats.errors import PemnError
 from pemn_formats.names import shown
@@ -24,7 +25,7 @@ def check_fit(model: nn.Module, content: Content, shapes: Mapping[str, tuple[int
     """Compare a model with a content that is to fill it, whose state dict has these shapes. Errors as `fill_model`."""
     if any(parametrize.is_parametrized(module) for module in model.modules()):
         raise PemnError("the model to fill is parametrized; pass a plain one, or merge_ it first")
-    wanted = {name.replace("_orig_mod.", ""): tuple(value.shape) for name, value in model.state_dict().items()}
+    wanted = {plain_name(name): tuple(value.shape) for name, value in model.state_dict().items()}
     for name, shape in wanted.items():
         if name not in shapes:
             raise MisfitError(f"the model has {shown(name)} of shape {list(shape)}, the file has no such tensor")
