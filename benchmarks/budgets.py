@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.images import image_options
 from benchmarks.record import RESULTS, held_runs, write_results
 from benchmarks.table import render
 from pemn_compress import load_model
@@ -106,18 +107,12 @@ def show(runs: Sequence[Mapping[str, Any]]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", required=True, help="a data set's name, or folder:PATH")
-    parser.add_argument("--describe", default=None, help="what the images are, for the results (never their path)")
+    image_options(parser, limit_train=5_000, epochs=2)
     parser.add_argument("--budgets", nargs="+", type=int, default=list(BUDGETS), help="bytes")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--model", default="convmixer")
     parser.add_argument("--net", nargs="*", default=["patch=4"], metavar="KEY=VALUE", help="arguments of the model")
-    parser.add_argument("--limit-train", type=int, default=5_000, help="training images (0: all)")
     parser.add_argument("--limit-held-out", type=int, default=2_000, help="validation and test images (0: all)")
-    parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, default=RESULTS / "budgets.json")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from benchmarks.budgets import run_budget
-from benchmarks.images import load_images
+from benchmarks.images import image_options, load_images
 from benchmarks.record import RESULTS, held_runs, write_results
 from benchmarks.table import render
 
@@ -99,15 +99,9 @@ def _key(run: Mapping[str, Any]) -> tuple[Any, ...]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", required=True, help="a data set's name, or folder:PATH")
-    parser.add_argument("--describe", default=None, help="what the images are, for the results (never their path)")
+    image_options(parser, limit_train=15_000, epochs=6)
     parser.add_argument("--budgets", nargs="+", type=int, choices=list(CANDIDATES), default=list(CANDIDATES))
     parser.add_argument("--only", nargs="+", metavar="CANDIDATE", help="leave the others out")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--limit-train", type=int, default=15_000, help="training images (0: all)")
-    parser.add_argument("--epochs", type=int, default=6)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, default=RESULTS / "recipes.json")
     given = parser.parse_args(arguments)
     torch.set_num_threads(given.threads)
