@@ -17,10 +17,19 @@ settings.register_profile(
 settings.load_profile("formats")
 
 
+@pytest.fixture(scope="session")
+def loops() -> native.Loops:
+    """The compiled loops."""
+    found = native.compiled()
+    if found is None:
+        pytest.skip("the compiled loops were not built here: there is no C compiler, or PEMN_NATIVE=0 is set")
+    return found
+
+
 @pytest.fixture(params=["compiled", "numpy"])
 def both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run a test with the compiled loops and without them."""
     if request.param == "numpy":
         monkeypatch.setattr(native, "_LOOPS", None)
-    elif native.compiled() is None:
-        pytest.skip("the compiled loops were not built here: there is no C compiler, or PEMN_NATIVE=0 is set")
+    else:
+        request.getfixturevalue("loops")

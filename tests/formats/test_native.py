@@ -22,14 +22,6 @@ from pemn_formats.philox import SEED_LIMIT, words
 GUARD = 0x5A
 
 
-@pytest.fixture(scope="module")
-def loops() -> Loops:
-    found = native.compiled()
-    if found is None:
-        pytest.skip("the compiled loops were not built here: there is no C compiler, or PEMN_NATIVE=0 is set")
-    return found
-
-
 @pytest.fixture
 def numpy_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(native, "_LOOPS", None)

@@ -14,9 +14,7 @@ from pemn_formats.codecs.rans import LEFT_OVER, OUT_OF_BYTES
 from pemn_formats.errors import FormatError
 from pemn_formats.lattice import Flat, Lattice, Windows
 
-pytestmark = pytest.mark.skipif(
-    native.compiled() is None, reason="the compiled loops were not built here: no C compiler, or PEMN_NATIVE=0 is set"
-)
+pytestmark = pytest.mark.usefixtures("loops")
 
 
 def outcome(data: bytes, raw_length: int, lattice: Lattice) -> bytes | str:
