@@ -32,7 +32,7 @@ class _Output(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if Path(value).suffix.lower() != self.suffix:
-            self.fail(f"'{value}' does not end in {self.suffix}; {self.remedy}", param, ctx)
+            self.fail(f"'{value}' does not end in {self.suffix}; {self.remedy}.", param, ctx)
         return super().convert(value, param, ctx)
 
 
