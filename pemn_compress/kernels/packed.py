@@ -50,6 +50,7 @@ def multiply(
         "CHANNELS": scale.numel() > 1,
         "BIAS": bias is not None,
         "DTYPE": _DTYPES[rows.dtype],
+        "enable_fp_fusion": True,  # a fused addition is rounded once less; Triton warns where nothing is said
     }
     operands = (rows, *words, scale, out if bias is None else bias, out, seed, stream, length, batch, outputs, columns)
     cuda = rows.device.type == "cuda"
@@ -57,15 +58,15 @@ def multiply(
     with on_device:
         if batch <= _VECTORS:
             grid = (triton.cdiv(outputs, 8), batch)
-            _vector_kernel[grid](*operands, **settings, OUTS=8, PART=512, num_warps=2)
+            _vector_kernel[grid](*operands, **settings, OUTS=8, PART=256 if source == "bits" else 512, num_warps=2)
         else:
             tall = 16 if batch <= 16 else 32 if batch <= 32 else 64
             wide = 32 if batch <= 32 else 64
             part = 128
-            if rows.dtype == torch.float32:  # three products of tf32 need more registers
-                tall, wide, part = min(tall, 32), 32, 128 if source == "signed" else 64
+            if rows.dtype == torch.float32:  # wider weights, and inputs in two halves, need more registers
+                tall, wide, part = min(tall, 16 if source == "signed" else 32), 32, 128 if source == "signed" else 64
             grid = (triton.cdiv(outputs, wide), triton.cdiv(batch, tall))
-            _matrix_kernel[grid](*operands, **settings, ROWS=tall, OUTS=wide, PART=part, num_warps=4)
+            _matrix_kernel[grid](*operands, **settings, ROWS=tall, OUTS=wide, PART=part, num_warps=4, num_stages=2)
     return out
 
 
@@ -113,11 +114,27 @@ def _matrix_kernel(
             keep, flip, values, seed, stream, length, out, first, part, outputs, columns,
             SOURCE, KEEP, FLIP, DTYPE, OUTS, PART,
         )  # fmt: skip
-        # Weights of +1, -1 and 0 are exact in every dtype; tf32x3 keeps float32 inputs whole as well.
-        total += tl.dot(tile, tl.trans(weight), input_precision="tf32x3")
+        # Weights of +1, -1 and 0 are exact in every dtype. Of float32 inputs tensor cores take 11 bits at a time.
+        if DTYPE == "float32":
+            high, low = _halves(tile)
+            total = tl.dot(low, tl.trans(weight), total, input_precision="tf32")
+            total = tl.dot(high, tl.trans(weight), total, input_precision="tf32")
+        else:
+            total = tl.dot(tile, tl.trans(weight), total)
     result = _finished(total, scale, bias, out[None, :], outputs, CHANNELS, BIAS)
     written = (row < batch)[:, None] & (out < outputs)[None, :]
     tl.store(y + row[:, None].to(tl.int64) * outputs + out[None, :], result.to(y.dtype.element_ty), mask=written)
+
+
+@triton.jit
+def _halves(value):
+    """Split float32 values into what tensor cores take whole: the first 11 bits, and the other 13 rounded to 11."""
+    bits = value.to(tl.int32, bitcast=True)
+    high = (bits & -0x2000).to(tl.float32, bitcast=True)
+    # Infinity less itself is no number; what is no number has it in the high half.
+    low = tl.where(tl.abs(value) < float("inf"), value - high, 0.0).to(tl.int32, bitcast=True)
+    high = tl.where(value == value, high, value)
+    return high, ((low + 0x1000) & -0x2000).to(tl.float32, bitcast=True)
 
 
 @triton.jit
