@@ -11,7 +11,7 @@ from pemn_formats.reconstruct import reconstruct
 
 __all__ = ["differences"]
 
-_NUMEL = 20_011  # three tiles, the last one ragged
+_NUMEL = 20_011  # two tiles, the second one ragged
 
 
 def differences(device: torch.device) -> str:

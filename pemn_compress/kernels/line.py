@@ -33,7 +33,7 @@ def line_kernel(
     """Write one tile of one tensor.
 
     A row is one byte of the mask: eight weights. Where a tile starts is known in 64 bits and everything inside it in
-    32, so no tensor is too long for it. No load or store leaves its tensor.
+    32, so no tensor is too long for it. No load leaves its tensor; stores write whole rows, for which `out` has room.
     """
     ROWS: tl.constexpr = TILE // 8
     program = tl.program_id(0)
@@ -49,16 +49,38 @@ def line_kernel(
         flip = flip ^ signed_bytes(tl.load(job + 10), tl.load(job + 11), start, ROWS)
     if SOURCE == "bits":
         flip = flip ^ _tiled_signs(job, start, row, here)
-    if SOURCE == "signed" or SOURCE == "bits":
-        # Values of +1 and -1: the scale comes rounded, its sign is all that changes, and no floats are computed.
-        bits = tl.zeros((ROWS, 8), tl.int32) + scale
+    SIGNED: tl.constexpr = SOURCE == "signed" or SOURCE == "bits"
+    PAIRS: tl.constexpr = SIGNED and CHANNELS == "one" and DTYPE != "float32"
+    if PAIRS:
+        bits = _signed_pairs(keep, flip, scale, ALPHABET)
     else:
-        base = _base(job, start, row, lane, here, normal_table, SOURCE, TILE)
-        bits = _rounded(scale.to(tl.float32, bitcast=True) * base, DTYPE)
-    bits = bits ^ (((flip[:, None] >> lane) & 1) << (31 if DTYPE == "float32" else 15))
-    if ALPHABET != "sign":
-        bits = bits & -((keep[:, None] >> lane) & 1)
-    _store(job, start, row, lane, here, bits, DTYPE)
+        # Values of +1 and -1: the scale comes rounded, its sign is all that changes, and no floats are computed.
+        TOP: tl.constexpr = 15 if SIGNED and DTYPE != "float32" else 31
+        if SIGNED:
+            bits = tl.zeros((ROWS, 8), tl.int32) + scale
+        else:
+            base = _base(job, start, row, lane, here, normal_table, SOURCE, TILE)
+            bits = (scale.to(tl.float32, bitcast=True) * base).to(tl.int32, bitcast=True)
+        bits = bits ^ (((flip[:, None] >> lane) & 1) << TOP)
+        if ALPHABET != "sign":
+            bits = tl.where((keep[:, None] >> lane) & 1 != 0, bits, 0)
+        if not SIGNED:
+            # Rounding comes last: it knows no signs, and +0 stays what it is.
+            bits = _rounded(bits, DTYPE)
+    _store(job, start, row, here, bits, DTYPE, PAIRS)
+
+
+@triton.jit
+def _signed_pairs(keep, flip, scale, ALPHABET: tl.constexpr):
+    """Return rows of 16-bit weights, two to a word, (rows, 4), so that each step serves both."""
+    pair = 2 * tl.arange(0, 4)[None, :]
+    # Times 1 + 2^15, an even bit and the odd one after it stand 16 apart.
+    if ALPHABET == "sign":
+        words = tl.zeros_like(flip)[:, None] + scale * 0x10001
+    else:
+        flip = flip & keep
+        words = (((keep * 0x8001)[:, None] >> pair) & 0x10001) * scale
+    return words ^ (((flip * 0x8001)[:, None] << (15 - pair)) & -0x7FFF8000)
 
 
 @triton.jit
@@ -84,24 +106,61 @@ def _ternary_signs(job, mask, start, TILE: tl.constexpr):
     """Return the sign bits of each row's nonzero weights, moved to where those weights stand.
 
     The bits follow one another without gaps. A row's begin after as many as there are nonzero weights before it:
-    those before the tile, counted beforehand, and those of the tile's earlier rows.
+    those before its quarter of the tile, counted beforehand, and those of the quarter's earlier rows.
     """
-    pairs = mask - ((mask >> 1) & 0x55)
-    quads = (pairs & 0x33) + ((pairs >> 2) & 0x33)
-    nonzero = (quads + (quads >> 4)) & 0xF
-    rank = tl.load(_pointer(job, 3, tl.int64) + start // TILE)
-    skipped = (rank & 7).to(tl.int32) + tl.cumsum(nonzero, 0) - nonzero
-    bit = skipped & 7
-    signs = _pointer(job, 2, tl.uint8) + rank // 8 + (skipped >> 3)
-    low = tl.load(signs, mask=nonzero > 0, other=0).to(tl.int32)
-    high = tl.load(signs + 1, mask=bit + nonzero > 8, other=0).to(tl.int32)
-    field = (low | (high << 8)) >> bit
-    flip = tl.zeros_like(mask)
-    for at in tl.static_range(8):
-        taken = (mask >> at) & 1
-        flip = flip | ((field & taken) << at)
-        field = field >> taken
-    return flip
+    quarter = tl.arange(0, 4)[:, None]
+    masks = _four(tl.reshape(mask, (4, TILE // 32)))
+    pairs = masks - ((masks >> 1) & 0x55555555)
+    quads = (pairs & 0x33333333) + ((pairs >> 2) & 0x33333333)
+    nonzero = (quads + (quads >> 4)) & 0x0F0F0F0F
+    # Rows of two quarters are counted in one sum; a quarter holds under 2^16 weights.
+    even = nonzero & 0x00FF00FF
+    odd = (nonzero >> 8) & 0x00FF00FF
+    even = tl.cumsum(even, 0) - even
+    odd = tl.cumsum(odd, 0) - odd
+    before = (tl.where(quarter % 2 == 0, even[None, :], odd[None, :]) >> (16 * (quarter // 2))) & 0xFFFF
+    rank = tl.load(_pointer(job, 3, tl.int64) + start // (TILE // 4) + quarter)
+    count = (nonzero[None, :] >> (8 * quarter)) & 0xFF
+    place = (rank & 7).to(tl.uint32) + before
+    signs = _pointer(job, 2, tl.uint8) + rank // 8 + (place >> 3).to(tl.int32)
+    bit = place & 7
+    low = tl.load(signs, mask=count > 0, other=0).to(tl.uint32)
+    high = tl.load(signs + 1, mask=bit + count > 8, other=0).to(tl.uint32)
+    moved = _spread(_four(((low | (high << 8)) >> bit) & 0xFF), masks)
+    return tl.reshape((moved[None, :] >> (8 * quarter)) & 0xFF, mask.shape).to(tl.int32)
+
+
+@triton.jit
+def _four(rows):
+    """Return bytes of (4, n) as words, uint32 of shape (n,): what a thread holds of each quarter of the rows."""
+    return tl.sum(rows.to(tl.uint32) << (8 * tl.arange(0, 4)[:, None]), 0)
+
+
+@triton.jit
+def _spread(field, mask):
+    """Move the first bits of each byte to where bits of the mask's byte are set, in order; in four bytes at once.
+
+    Every bit moves by as many places as there are zeros below it in the mask: by 1, 2 and 4 (Hacker's Delight, 7-5).
+    """
+    zeros = (~mask << 1) & 0xFEFEFEFE
+    left = mask
+    for step in tl.static_range(3):
+        odd = zeros ^ ((zeros << 1) & 0xFEFEFEFE)
+        odd = odd ^ ((odd << 2) & 0xFCFCFCFC)
+        odd = odd ^ ((odd << 4) & 0xF0F0F0F0)
+        moving = odd & left
+        left = (left ^ moving) | (moving >> (1 << step))
+        zeros = zeros & ~odd
+        if step == 0:
+            by_one = moving
+        elif step == 1:
+            by_two = moving
+        else:
+            by_four = moving
+    field = (field & ~by_four) | ((field << 4) & by_four)
+    field = (field & ~by_two) | ((field << 2) & by_two)
+    field = (field & ~by_one) | ((field << 1) & by_one)
+    return field & mask
 
 
 @triton.jit
@@ -166,29 +225,22 @@ def _base(job, start, row, lane, here, normal_table, SOURCE: tl.constexpr, TILE:
 
 
 @triton.jit
-def _rounded(value, DTYPE: tl.constexpr):
-    """Return the bits of float32 values rounded to nearest, ties to even. Values are never NaN."""
+def _rounded(bits, DTYPE: tl.constexpr):
+    """Return the bits of float32 values, given by theirs, rounded to nearest, ties to even. Values are never NaN."""
     if DTYPE == "float16":
-        bits = value.to(tl.float16).to(tl.int16, bitcast=True).to(tl.int32)
-    else:
-        bits = value.to(tl.int32, bitcast=True)
-        if DTYPE == "bfloat16":
-            # On the bits: the interpreter would truncate. Adding to the magnitude never reaches the sign.
-            bits = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
+        bits = bits.to(tl.float32, bitcast=True).to(tl.float16).to(tl.int16, bitcast=True).to(tl.int32)
+    if DTYPE == "bfloat16":
+        # On the bits: the interpreter would truncate. Adding to the magnitude never reaches the sign.
+        bits = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
     return bits
 
 
 @triton.jit
-def _store(job, start, row, lane, here, bits, DTYPE: tl.constexpr):
+def _store(job, start, row, here, bits, DTYPE: tl.constexpr, PAIRS: tl.constexpr):
+    """Write rows, each thread 16 bytes at once."""
+    COLUMNS: tl.constexpr = bits.shape[1]
+    TYPE: tl.constexpr = tl.int32 if DTYPE == "float32" or PAIRS else tl.int16
     # Alignment is told of the cast itself: of a function's result it would be forgotten.
-    if DTYPE == "float32":
-        out = tl.multiple_of(tl.load(job).to(tl.pointer_type(tl.int32)), 16)
-    else:
-        out = tl.multiple_of(tl.load(job).to(tl.pointer_type(tl.int16)), 16)
-        bits = bits.to(tl.int16)
-    out = out + start + row[:, None] * 8 + lane
-    # Whole rows first, so that each is one wide store; what is left of the last row alone.
-    whole = here // 8
-    tl.store(out, bits, mask=(row < whole)[:, None])
-    if here % 8 != 0:
-        tl.store(out, bits, mask=(row == whole)[:, None] & (row[:, None] * 8 + lane < here))
+    out = tl.multiple_of(tl.load(job).to(tl.pointer_type(TYPE)), 16)
+    out += start // (8 // COLUMNS) + row[:, None] * COLUMNS + tl.arange(0, COLUMNS)[None, :]
+    tl.store(out, bits.to(TYPE), mask=(row * 8 < here)[:, None])

@@ -26,6 +26,7 @@ DTYPES = {torch.float32: "float32", torch.float16: "float16", torch.bfloat16: "b
 
 _LIMIT = 1 << 30  # what is counted in 32 bits inside the kernel
 _SMALL = 8
+_ROW = 8  # weights that the kernel writes at once
 
 
 @dataclass
@@ -89,10 +90,10 @@ def prepared(
     arena.send(device)
     variants: dict[tuple[str, str, str], list[_Job]] = {}
     for job in jobs:
-        job.out = torch.empty(job.tensor.shape, dtype=dtype, device=device)
+        job.out = _with_room(job.tensor, dtype, device)
         if job.tensor.numel:
             if job.tensor.alphabet == "ternary":
-                job.rank = _rank(arena.tensor(job.planes[0]), TILES[job.source.kind])
+                job.rank = _rank(arena.tensor(job.planes[0]), _tile(job.source.kind, job.channels))
             variants.setdefault(job.variant, []).append(job)
     launches = []
     for variant, members in variants.items():
@@ -111,7 +112,7 @@ def launcher(
 ) -> Callable[[], None]:
     """Return the launch over tensors of one variant (source, alphabet, channels); `rows` are their `FIELDS`."""
     kind, alphabet, channels = variant
-    tile = TILES[kind]
+    tile = _tile(kind, channels)
     programs = -(-rows[:, FIELDS.index("numel")] // tile)
     starts = np.cumsum(programs) - programs
     owner = np.repeat(np.arange(len(rows)), programs)
@@ -174,14 +175,25 @@ def _row(job: _Job, content: Content, arena: Arena, table: int | None, keys: dic
     return [values[name] for name in FIELDS]
 
 
+def _tile(source: str, channels: str) -> int:
+    """Return how many weights a program writes; scales that differ take registers too."""
+    return TILES[source] if channels == "one" else min(TILES[source], 8192)
+
+
+def _with_room(tensor: MaskedTensor, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """Return a tensor without values, in whose memory the last eight weights end where the kernel's stores end."""
+    if tensor.numel % _ROW == 0:
+        return torch.empty(tensor.shape, dtype=dtype, device=device)
+    return torch.empty(-(-tensor.numel // _ROW) * _ROW, dtype=dtype, device=device)[: tensor.numel].view(tensor.shape)
+
+
 def _rank(mask: torch.Tensor, tile: int) -> torch.Tensor:
-    """Return how many nonzero weights come before each tile, int64."""
+    """Return how many nonzero weights come before each quarter of each tile, int64."""
     pairs = mask - ((mask >> 1) & 0x55)
     quads = (pairs & 0x33) + ((pairs >> 2) & 0x33)
     ones = (quads + (quads >> 4)) & 0xF
-    width = tile // 8
-    padded = torch.nn.functional.pad(ones, (0, -ones.numel() % width))
-    counts = padded.view(-1, width).sum(dim=1)
+    padded = torch.nn.functional.pad(ones, (0, -ones.numel() % (tile // 8)))
+    counts = padded.view(-1, tile // 32).sum(dim=1)
     return counts.cumsum(0) - counts
 
 

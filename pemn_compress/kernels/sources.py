@@ -14,8 +14,8 @@ from pemn_formats.reconstruct import prototype_values
 
 __all__ = ["SIGNED_SOURCES", "TILES", "Source", "source_of", "table_of"]
 
-# Weights that a program writes: what four warps hold in registers without spilling.
-TILES = {"signed": 8192, "bits": 8192, "uniform": 2048, "normal": 4096, "plain": 4096, "tiled": 4096, "shuffled": 1024}
+# Weights that a program writes: what four warps hold in registers. Of "signed", each thread draws one block.
+TILES = {"signed": 16384, "bits": 8192, "uniform": 4096, "normal": 4096, "plain": 4096, "tiled": 4096, "shuffled": 1024}
 SIGNED_SOURCES = ("signed", "bits")
 
 _ROW = 8

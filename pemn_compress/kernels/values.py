@@ -6,7 +6,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-__all__ = ["block_words", "normal_values", "permuted", "signed_bytes", "uniform_values"]
+__all__ = ["block_words", "normal_indices", "normal_values", "permuted", "signed_bytes", "uniform_values"]
 
 
 @triton.jit
@@ -42,11 +42,17 @@ def uniform_values(seed, stream, first, COUNT: tl.constexpr):  # noqa: N803
 
 
 @triton.jit
-def normal_values(seed, stream, first, table, COUNT: tl.constexpr):  # noqa: N803
-    """Values of `normal` from number `first`, float32 of shape (COUNT,). `table` holds the 256 quantiles."""
+def normal_indices(seed, stream, first, COUNT: tl.constexpr):  # noqa: N803
+    """Which quantiles the values of `normal` are from number `first`, int32 of shape (COUNT,), from 0 to 255."""
     words = block_words(seed, stream, first // 16, COUNT // 16)
     pieces = (words[:, None] >> (8 * tl.arange(0, 4)).to(tl.uint32)[None, :]) & 0xFF
-    return tl.load(table + tl.reshape(pieces, (COUNT,)).to(tl.int32))
+    return tl.reshape(pieces, (COUNT,)).to(tl.int32)
+
+
+@triton.jit
+def normal_values(seed, stream, first, table, COUNT: tl.constexpr):  # noqa: N803
+    """Values of `normal` from number `first`, float32 of shape (COUNT,). `table` holds the 256 quantiles."""
+    return tl.gather(tl.load(table + tl.arange(0, 256)), normal_indices(seed, stream, first, COUNT), 0)
 
 
 @triton.jit

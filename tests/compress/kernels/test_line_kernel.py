@@ -137,7 +137,7 @@ def test_nothing_is_read_or_written_outside(device: str) -> None:
     rank = kernels._rank(torch.from_numpy(each.planes[0]), TILE)
     for poison in (0x00, 0xFF):
         buffers, addresses = [], []
-        out = torch.empty(each.numel, dtype=torch.float16)
+        out = torch.empty(-(-each.numel // 8) * 8, dtype=torch.float16)  # whole rows
         for array in (
             out,
             *map(torch.from_numpy, (*each.planes,)),
@@ -148,7 +148,7 @@ def test_nothing_is_read_or_written_outside(device: str) -> None:
             inner = array.contiguous().view(torch.uint8)
             guarded = torch.full((inner.numel() + 128,), poison, dtype=torch.uint8)
             guarded[64 : 64 + inner.numel()] = inner
-            buffers.append((guarded.to(device), guarded, inner.numel()))
+            buffers.append((guarded.clone().to(device), guarded, inner.numel()))
             addresses.append(buffers[-1][0].data_ptr() + 64)
         fields = [*addresses, 0, each.numel, 43, 23, 0, 0, 0, 0]
         kernels.launcher(np.array([fields]), ("tiled", "ternary", "wide"), "float16", torch.device(device))()
@@ -157,7 +157,7 @@ def test_nothing_is_read_or_written_outside(device: str) -> None:
             assert torch.equal(now[:64], before[:64])
             assert torch.equal(now[64 + size :], before[64 + size :])
             if at == 0:
-                assert bytes(now[64 : 64 + size].numpy()) == expected
+                assert bytes(now[64 : 64 + len(expected)].numpy()) == expected
             else:
                 assert torch.equal(now, before)
 
@@ -194,6 +194,13 @@ def test_words_far_along_a_stream(seed: int, stream: int, block: int, device: st
     out = torch.zeros(64, dtype=torch.int32, device=device)
     drawn[(1,)](torch.tensor([seed - (seed >> 63 << 64), stream, block], device=device), out)
     assert out.cpu().numpy().view(np.uint32).tolist() == words(seed, stream, 4 * block, 64).tolist()
+
+
+def test_a_ragged_tensor_is_part_of_whole_rows(device: str) -> None:
+    held = content("own", "signed", "keep", 0.1, [(1, 7), (8,)])
+    ragged, whole = kernels.reconstruct_many(held, held.masked, device, torch.float16)
+    assert ragged.is_contiguous()
+    assert ragged.untyped_storage().nbytes() == whole.untyped_storage().nbytes() == 16
 
 
 def test_known_answer_proves_the_device(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
