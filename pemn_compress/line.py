@@ -37,7 +37,7 @@ def keep_beyond(margin: float, score: torch.Tensor, value: torch.Tensor) -> torc
     """Return the value where abs(score) > margin >= 0, +0.0 elsewhere: the backward of hardshrink, in one pass."""
     if torch.compiler.is_compiling():  # which fuses passes by itself, and cannot trace that one for all shapes
         return torch.where(score.abs() > margin, value, 0.0)
-    weight: torch.Tensor = torch.ops.aten.hardshrink_backward(value, score, margin)
+    weight: torch.Tensor = torch.ops.aten.hardshrink_backward.default(value, score, margin)
     return weight
 
 

@@ -21,7 +21,7 @@ from pemn_formats.fills import SCORE_STREAM
 if TYPE_CHECKING:
     from pemn_compress.together import Part
 
-__all__ = ["MaskChain", "MaskedWeight", "initial_scores", "score_bound"]
+__all__ = ["MaskChain", "MaskedWeight", "initial_scores", "read_sooner", "score_bound"]
 
 
 def score_bound(fan_in: int) -> float:
@@ -137,13 +137,15 @@ class MaskedWeight(nn.Module):
 
     @property
     def _source(self) -> torch.Tensor:
-        return self.value if self.vector is None else self.vector
+        # As `self.value`, without a module's search through all that it holds.
+        return self._buffers["value"] if self.vector is None else self.vector  # type: ignore[return-value]
 
 
 class MaskChain(ParametrizationList):
     """What torch holds a masked weight in, called sooner: its own looks anew for further parametrizations each time."""
 
-    part: Part | None  # of the model's weights, in a forward of it
+    part: Part | None = None  # of the model's weights, in a forward of it
+    made: tuple[torch.Tensor, torch.Tensor] | None = None  # the scores and the weight that the part made of them
 
     @property
     def mask(self) -> MaskedWeight:
@@ -166,3 +168,21 @@ class MaskChain(ParametrizationList):
                 return shared
         weight: torch.Tensor = self._modules["0"](score)
         return weight
+
+
+def read_sooner(module: nn.Module, attribute: str) -> None:
+    """Let a masked attribute look for the weight that its part has made, and only then go torch's way to it.
+
+    That way is ten calls, and between two layers the caches hold nothing of them.
+    """
+    plain: property = getattr(type(module), attribute)
+
+    def read(owner: nn.Module) -> torch.Tensor:
+        if not torch.compiler.is_compiling():
+            chain: MaskChain = owner._modules["parametrizations"]._modules[attribute]  # type: ignore[union-attr,assignment]
+            if chain.made is not None and chain.made[0] is chain._parameters.get("original"):
+                return chain.made[1]
+        weight: torch.Tensor = plain.fget(owner)  # type: ignore[misc]
+        return weight
+
+    setattr(type(module), attribute, property(read, plain.fset))

@@ -29,29 +29,35 @@ class Part:
 
     def __init__(self, members: Sequence[MaskChain]) -> None:
         self._members = members
-        self._made: dict[MaskChain, tuple[torch.Tensor, torch.Tensor]] | None = None
+        self._made = False
 
     def weight(self, member: MaskChain, score: torch.Tensor) -> torch.Tensor | None:
         """Return the weight of a member's scores, or None where it has to make its own.
 
-        That is a member with a learned scale or learned values, or whose scores have been replaced meanwhile; and all
-        of them where no gradient is wanted or torch transforms the function.
+        That is a member whose scores have been replaced meanwhile; and all of them where no gradient is wanted or torch
+        transforms the function.
         """
-        if self._made is None:
+        if not self._made:
             if not torch.is_grad_enabled() or transforming():
                 return None
-            self._made = self._make()
-        made_of, weight = self._made.get(member, (None, None))
+            self._make()
+        made_of, weight = member.made or (None, None)
         return weight if made_of is score else None
 
-    def _make(self) -> dict[MaskChain, tuple[torch.Tensor, torch.Tensor]]:
-        members = [member for member in self._members if member.alone and member.mask.fixed]
-        if not members:
-            return {}
-        scores = [member.original for member in members]
-        values = [member.mask.checked(score) for member, score in zip(members, scores, strict=True)]
-        weights = StraightThroughMany.apply([member.mask.learner for member in members], values, *scores)
-        return dict(zip(members, zip(scores, weights, strict=True), strict=True))
+    def _make(self) -> None:
+        self._made = True
+        members, learners, values, scores = [], [], [], []
+        for member in self._members:
+            score, mask = member._parameters.get("original"), member.mask
+            if member.alone and score is not None:
+                members.append(member)
+                learners.append(mask.learner)
+                values.append(mask.checked(score))
+                scores.append(score)
+        if members:
+            weights = StraightThroughMany.apply(learners, values, *scores)
+            for member, score, weight in zip(members, scores, weights, strict=True):
+                member.__dict__["made"] = score, weight
 
 
 class Together(ForwardSpan):
@@ -67,17 +73,22 @@ class Together(ForwardSpan):
         self._parts[-1].append(member)
 
     def _begin(self, model: nn.Module, *_: Any) -> None:
-        if torch.compiler.is_compiling() or getattr(model, "_is_replica", False):
+        if torch.compiler.is_compiling() or "_is_replica" in model.__dict__:
             return
         for members in self._parts:
             part = Part(members) if torch.is_grad_enabled() else None
             for member in members:
-                # As `member.part = part`, without a module's look at what is assigned to it: twice a step and tensor.
-                member.__dict__["part"] = part
+                _put(member, part)
 
     def _end(self, model: nn.Module, *_: Any) -> None:
         if torch.compiler.is_compiling():
             return
         for members in self._parts:
             for member in members:
-                member.__dict__["part"] = None
+                _put(member, None)
+
+
+def _put(member: MaskChain, part: Part | None) -> None:
+    """Assign what a member looks for, without a module's look at what is assigned: twice a step and tensor."""
+    found = member.__dict__
+    found["part"], found["made"] = part, None

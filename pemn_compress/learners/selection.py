@@ -53,16 +53,17 @@ def find_margin(scores: Sequence[torch.Tensor], count: int) -> float | None:
     sample gives two bounds (Floyd and Rivest 1975), and only what lies between them is partitioned; the answer is exact
     whatever the sample says.
     """
-    magnitude = torch.empty(sum(score.numel() for score in scores))
-    start = 0
-    for score in scores:
-        torch.abs(score.reshape(-1), out=magnitude[start : start + score.numel()])
-        start += score.numel()
-    below = start - count  # how many are not kept
+    flat = [score.numpy().reshape(-1) for score in scores]
+    if len(flat) == 1:
+        magnitude = np.abs(flat[0])
+    else:
+        magnitude = np.concatenate(flat)
+        np.abs(magnitude, out=magnitude)
+    below = magnitude.size - count  # how many are not kept
     if not below:
         return None
-    least, before = _around(magnitude.numpy(), below)
-    return float(np.nextafter(least, np.float32(0))) if least > before else None
+    least, before = _around(magnitude, below)
+    return float(before) if least > before else None
 
 
 def _around(flat: Floats, rank: int) -> tuple[Any, Any]:

@@ -50,7 +50,7 @@ class Threshold(Learner):
         a magnitude; both are vectorised everywhere.
         """
         if self.alphabet == "keep":
-            weight: torch.Tensor = torch.ops.aten.threshold_backward(value, score, 0)
+            weight: torch.Tensor = torch.ops.aten.threshold_backward.default(value, score, 0)
             return weight
         if self.alphabet == "ternary":
             return keep_beyond(self.margin, score, with_sign_of(score, value))

@@ -32,10 +32,11 @@ class TopK(Learner):
 
     def select(self, score: torch.Tensor, value: torch.Tensor, *, again: Any = None) -> torch.Tensor:
         """On the CPU find what the kept magnitudes exceed and compare with that, unless equals straddle the cut."""
-        margin = None
-        if score.device.type == "cpu" and not torch.compiler.is_compiling() and not transforming():
+        if score.is_cpu and not torch.compiler.is_compiling() and not transforming():
             margin = find_margin([score.detach()], kept_count(self.density, score.numel()))
-        return super().select(score, value) if margin is None else self._beyond(margin, score, value)
+            if margin is not None:
+                return self._beyond(margin, score, value)
+        return super().select(score, value)
 
     def direction(self, score: torch.Tensor) -> torch.Tensor | None:
         """The gradient reaches the magnitude, hence the score by its sign; a ternary code moves with the score."""

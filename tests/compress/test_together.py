@@ -98,6 +98,24 @@ def test_they_are_made_once_a_forward_and_forgotten_after_it(monkeypatch: pytest
     assert made == [5]
 
 
+def test_layers_find_what_is_made_without_a_call_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[MaskChain] = []
+    real = MaskChain.forward
+    monkeypatch.setattr(MaskChain, "forward", lambda chain: (asked.append(chain), real(chain))[1])
+    model = net()
+    gradients(model)
+    assert len(asked) == 1
+    with torch.no_grad():
+        model(inputs())
+    assert len(asked) == 1 + 4
+
+
+def test_a_weight_cannot_be_assigned() -> None:
+    model = net()
+    with pytest.raises(RuntimeError, match="MaskedWeight does not implement right_inverse"):
+        model.two.weight = torch.zeros(2, 8)
+
+
 def test_checkpointing_finds_the_same_gradients() -> None:
     model = net()
     expected = gradients(model)
