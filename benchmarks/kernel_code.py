@@ -1,6 +1,6 @@
 """What do the Triton kernels compile to, and how many weights a second could a device issue at most?
 
-    python -m benchmarks.kernel_code [--kernels line products] [--save]
+    python -m benchmarks.kernel_code [--kernels line products training] [--save]
 
 No device is needed: the launches compile for compute capability 9.0 and what came of it is read. This bounds, it does
 not measure: memory, latency and what warps wait for are not in it. For weights, `instructions` are those that a warp
@@ -12,7 +12,8 @@ Two rates bound the weights: of four instructions a clock and multiprocessor, an
 units, which are 16 lanes wide for warps of 32 (NVIDIA H100 white paper: 132 multiprocessors with four schedulers and
 64 integer lanes each; 1.7 GHz is taken). They stand over what 70 % of the memory's bandwidth would take if it wrote
 weights and nothing else (H100 SXM 3.35 TB/s, H200 4.8 TB/s, from the same maker's data sheets); a copy, which reads as
-much as it writes, reaches half of that at most. For products: over reading dense weights of the inputs' dtype once.
+much as it writes, reaches half of that at most. For products: over reading dense weights of the inputs' dtype once. For
+training: over 70 % of the bandwidth for the four bytes that are read and the four that are written.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ SHARE = 0.7
 
 # Of a multiprocessor of capability 9.0 (CUDA programming guide, "Technical Specifications per Compute Capability").
 _REGISTERS, _SHARED, _WARPS, _PROGRAMS, _RESERVED = 65536, 228 << 10, 64, 32, 1 << 10
+_KERNELS = ["line", "products", "training"]
 _NOT_INTEGER = (
     *("IMAD", "FMUL", "FADD", "FFMA", "HMMA", "HGMMA", "MUFU", "I2F", "F2I", "F2F"),
     *("LDG", "STG", "LDS", "STS", "LDSM", "STSM", "LDGSTS", "LDGDEPBAR", "DEPBAR", "SHFL", "LDC", "WARPSYNC"),
@@ -127,10 +129,20 @@ def of_product(source: str, keep: bool, flip: bool, batch: int, dtype: str) -> d
     return facts(found[0], tile, 1 / DTYPES[dtype].itemsize, loop=True)
 
 
+def of_training(distribution: str, alphabet: str) -> dict[str, Any]:
+    """Facts of the kernel that makes weights of scores, or gradients of gradients (alphabet `none`)."""
+    from pemn_compress.kernels.training import Seeded, masked_weight, score_gradient
+
+    values, given = Seeded(distribution, 7, 0, 0.1), torch.zeros(1024)
+    with compiling_for(int(DEVICE["capability"])) as found:
+        score_gradient(given, values) if alphabet == "none" else masked_weight(given, values, alphabet, 0.1)
+    return facts(found[0], found[0].constants["TILE"], SHARE / 8)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description="What do the Triton kernels compile to?")
-    parser.add_argument("--kernels", nargs="+", choices=["line", "products"], default=["line", "products"])
+    parser.add_argument("--kernels", nargs="+", choices=_KERNELS, default=_KERNELS)
     parser.add_argument("--sources", nargs="+", default=["signed", "bits", "normal", "uniform", "plain", "tiled"])
     parser.add_argument("--save", action="store_true", help="write benchmarks/results/kernel_code.json")
     options = parser.parse_args(arguments)
@@ -144,6 +156,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         kinds = {"signed keep": ("signed", True, False), "sign": ("ones", False, True), "ternary": ("ones", True, True)}
         for (name, kind), batch, dtype in itertools.product(kinds.items(), (1, 16, 64), DTYPES):
             found[f"product {name} batch {batch} {dtype}"] = of_product(*kind, batch, dtype)
+    if "training" in options.kernels:
+        for distribution, alphabet in itertools.product(("signed", "normal"), ("keep", "sign", "ternary", "none")):
+            found[f"training {distribution} {alphabet}"] = of_training(distribution, alphabet)
     rows = []
     for name, each in found.items():
         over = [each["bound_over_target"][device][kind] for device in BYTES_A_SECOND for kind in ("issue", "integer")]

@@ -4,6 +4,7 @@ import importlib.util
 
 import pytest
 
+from benchmarks import fused_masks
 from benchmarks.compiled_kernels import Code
 from benchmarks.kernel_code import facts, instructions, of_weights
 
@@ -51,3 +52,8 @@ def test_signed_weights_could_be_issued_at_the_speed_of_memory() -> None:
     found = of_weights("signed", "keep", "one", "float16")
     assert found["local_bytes"] == 0
     assert min(found["bound_over_target"]["H100 SXM"].values()) > 3
+
+
+def test_the_fused_kernels_wait_for_a_device() -> None:
+    with pytest.raises(SystemExit, match="need a CUDA device and Triton, found cpu"):
+        fused_masks.main(["--device", "cpu"])

@@ -94,6 +94,32 @@ def test_products(
     check_product(capability, weight, batch, channels, bias, dtype)
 
 
+@pytest.mark.parametrize("capability", CAPABILITIES)
+@pytest.mark.parametrize("count", [1000, 1024])
+@pytest.mark.parametrize(
+    ("distribution", "alphabet"),
+    [("signed", "keep"), ("signed", "sign"), ("signed", "ternary"), ("signed", "none"), ("normal", "keep")],
+)
+def test_training(distribution: str, alphabet: str, count: int, capability: int) -> None:
+    from benchmarks.compiled_kernels import compiling_for
+    from pemn_compress.kernels.training import Seeded, masked_weight, score_gradient
+
+    values, given = Seeded(distribution, (1 << 64) - 3, 5, 0.1), torch.zeros(count)
+    with compiling_for(capability) as found:
+        if alphabet == "none":
+            score_gradient(given, values)
+        else:
+            masked_weight(given, values, alphabet, 0.1)
+    (code,) = found
+    assert code.resources()[1] == 0, "registers are spilled"
+    assert code.shared <= CAPABILITIES[capability]
+    if count % 16 == 0:
+        threads = 32 * code.warps
+        wide = code.constants["TILE"] // 4 // threads
+        assert code.ptx.count("st.global.v4.b32") == wide, "not 16 bytes a store"
+        assert code.ptx.count("ld.global.v4.b32") == wide, "not 16 bytes a load"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("capability", "source", "alphabet", "channels", "dtype"), every_line)
 def test_all_weights(capability: int, source: str, alphabet: str, channels: str, dtype: str) -> None:
