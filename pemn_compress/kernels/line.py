@@ -7,6 +7,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from pemn_compress.kernels.ternary import ternary_signs
 from pemn_compress.kernels.values import normal_values, permuted, signed_bytes, uniform_values
 
 __all__ = ["FIELDS", "line_kernel"]
@@ -44,18 +45,18 @@ def line_kernel(
     lane = tl.arange(0, 8)[None, :]
 
     keep, flip = _codes(job, start, row, here, ALPHABET, TILE)
-    scale = _scale(job, start, row, lane, here, CHANNELS)
     if SOURCE == "signed":
         flip = flip ^ signed_bytes(tl.load(job + 10), tl.load(job + 11), start, ROWS)
     if SOURCE == "bits":
         flip = flip ^ _tiled_signs(job, start, row, here)
     SIGNED: tl.constexpr = SOURCE == "signed" or SOURCE == "bits"
-    PAIRS: tl.constexpr = SIGNED and CHANNELS == "one" and DTYPE != "float32"
+    PAIRS: tl.constexpr = SIGNED and CHANNELS != "narrow" and DTYPE != "float32"
     if PAIRS:
-        bits = _signed_pairs(keep, flip, scale, ALPHABET)
+        bits = _signed_pairs(job, start, row, here, keep, flip, ALPHABET, CHANNELS)
     else:
         # Values of +1 and -1: the scale comes rounded, its sign is all that changes, and no floats are computed.
         TOP: tl.constexpr = 15 if SIGNED and DTYPE != "float32" else 31
+        scale = _scale(job, start, row, lane, here, CHANNELS)
         if SIGNED:
             bits = tl.zeros((ROWS, 8), tl.int32) + scale
         else:
@@ -71,16 +72,24 @@ def line_kernel(
 
 
 @triton.jit
-def _signed_pairs(keep, flip, scale, ALPHABET: tl.constexpr):
+def _signed_pairs(job, start, row, here, keep, flip, ALPHABET: tl.constexpr, CHANNELS: tl.constexpr):
     """Return rows of 16-bit weights, two to a word, (rows, 4), so that each step serves both."""
-    pair = 2 * tl.arange(0, 4)[None, :]
-    # Times 1 + 2^15, an even bit and the odd one after it stand 16 apart.
     if ALPHABET == "sign":
-        words = tl.zeros_like(flip)[:, None] + scale * 0x10001
+        keep = tl.zeros_like(keep) | 0xFF
+    if CHANNELS == "one":
+        words = _spaced(keep) * tl.load(_pointer(job, 4, tl.int32))
     else:
-        flip = flip & keep
-        words = (((keep * 0x8001)[:, None] >> pair) & 0x10001) * scale
-    return words ^ (((flip * 0x8001)[:, None] << (15 - pair)) & -0x7FFF8000)
+        scale, following, left = _two_scales(job, start, row, here)
+        first = keep & ((1 << tl.minimum(left, 8)) - 1)
+        words = _spaced(first) * scale[:, None] + _spaced(keep ^ first) * following[:, None]
+    return words ^ (_spaced(flip & keep) << 15)
+
+
+@triton.jit
+def _spaced(byte):
+    """Return the bits of a row two to a word, 16 apart, int32 of shape (rows, 4)."""
+    # Times 1 + 2^15, an even bit and the odd one after it are 16 apart.
+    return ((byte * 0x8001)[:, None] >> (2 * tl.arange(0, 4)[None, :])) & 0x10001
 
 
 @triton.jit
@@ -97,70 +106,9 @@ def _codes(job, start, row, here, ALPHABET: tl.constexpr, TILE: tl.constexpr):
     elif ALPHABET == "sign":
         flip = mask ^ 0xFF
     else:
-        flip = _ternary_signs(job, mask, start, TILE)
+        quarters = _pointer(job, 3, tl.int64) + start // (TILE // 4)
+        flip = ternary_signs(_pointer(job, 2, tl.uint8), quarters, mask)
     return mask, flip
-
-
-@triton.jit
-def _ternary_signs(job, mask, start, TILE: tl.constexpr):
-    """Return the sign bits of each row's nonzero weights, moved to where those weights stand.
-
-    The bits follow one another without gaps. A row's begin after as many as there are nonzero weights before it:
-    those before its quarter of the tile, counted beforehand, and those of the quarter's earlier rows.
-    """
-    quarter = tl.arange(0, 4)[:, None]
-    masks = _four(tl.reshape(mask, (4, TILE // 32)))
-    pairs = masks - ((masks >> 1) & 0x55555555)
-    quads = (pairs & 0x33333333) + ((pairs >> 2) & 0x33333333)
-    nonzero = (quads + (quads >> 4)) & 0x0F0F0F0F
-    # Rows of two quarters are counted in one sum; a quarter holds under 2^16 weights.
-    even = nonzero & 0x00FF00FF
-    odd = (nonzero >> 8) & 0x00FF00FF
-    even = tl.cumsum(even, 0) - even
-    odd = tl.cumsum(odd, 0) - odd
-    before = (tl.where(quarter % 2 == 0, even[None, :], odd[None, :]) >> (16 * (quarter // 2))) & 0xFFFF
-    rank = tl.load(_pointer(job, 3, tl.int64) + start // (TILE // 4) + quarter)
-    count = (nonzero[None, :] >> (8 * quarter)) & 0xFF
-    place = (rank & 7).to(tl.uint32) + before
-    signs = _pointer(job, 2, tl.uint8) + rank // 8 + (place >> 3).to(tl.int32)
-    bit = place & 7
-    low = tl.load(signs, mask=count > 0, other=0).to(tl.uint32)
-    high = tl.load(signs + 1, mask=bit + count > 8, other=0).to(tl.uint32)
-    moved = _spread(_four(((low | (high << 8)) >> bit) & 0xFF), masks)
-    return tl.reshape((moved[None, :] >> (8 * quarter)) & 0xFF, mask.shape).to(tl.int32)
-
-
-@triton.jit
-def _four(rows):
-    """Return bytes of (4, n) as words, uint32 of shape (n,): what a thread holds of each quarter of the rows."""
-    return tl.sum(rows.to(tl.uint32) << (8 * tl.arange(0, 4)[:, None]), 0)
-
-
-@triton.jit
-def _spread(field, mask):
-    """Move the first bits of each byte to where bits of the mask's byte are set, in order; in four bytes at once.
-
-    Every bit moves by as many places as there are zeros below it in the mask: by 1, 2 and 4 (Hacker's Delight, 7-5).
-    """
-    zeros = (~mask << 1) & 0xFEFEFEFE
-    left = mask
-    for step in tl.static_range(3):
-        odd = zeros ^ ((zeros << 1) & 0xFEFEFEFE)
-        odd = odd ^ ((odd << 2) & 0xFCFCFCFC)
-        odd = odd ^ ((odd << 4) & 0xF0F0F0F0)
-        moving = odd & left
-        left = (left ^ moving) | (moving >> (1 << step))
-        zeros = zeros & ~odd
-        if step == 0:
-            by_one = moving
-        elif step == 1:
-            by_two = moving
-        else:
-            by_four = moving
-    field = (field & ~by_four) | ((field << 4) & by_four)
-    field = (field & ~by_two) | ((field << 2) & by_two)
-    field = (field & ~by_one) | ((field << 1) & by_one)
-    return field & mask
 
 
 @triton.jit
@@ -169,22 +117,31 @@ def _scale(job, start, row, lane, here, CHANNELS: tl.constexpr):
     scales = _pointer(job, 4, tl.int32)
     if CHANNELS == "one":
         scale = tl.load(scales)
-    else:
+    elif CHANNELS == "narrow":
         per_channel = tl.load(job + 8)
         first = start // per_channel
-        scales += first
         into = (start - first * per_channel).to(tl.int32)
-        wide = per_channel.to(tl.int32)
-        if CHANNELS == "narrow":
-            place = row[:, None] * 8 + lane
-            scale = tl.load(scales + (into + place) // wide, mask=place < here, other=0)
-        else:
-            channel = (into + row * 8) // wide
-            left = (channel + 1) * wide - into - row * 8  # weights of this channel from the row's first on
-            scale = tl.load(scales + channel, mask=row * 8 < here, other=0)
-            following = tl.load(scales + channel + 1, mask=(left < 8) & (row * 8 + left < here), other=0)
-            scale = tl.where(lane < left[:, None], scale[:, None], following[:, None])
+        place = row[:, None] * 8 + lane
+        scale = tl.load(scales + first + (into + place) // per_channel.to(tl.int32), mask=place < here, other=0)
+    else:
+        scale, following, left = _two_scales(job, start, row, here)
+        scale = tl.where(lane < left[:, None], scale[:, None], following[:, None])
     return scale
+
+
+@triton.jit
+def _two_scales(job, start, row, here):
+    """Return the bits of the scale that each row begins with, those of the next, and after how many weights it is."""
+    per_channel = tl.load(job + 8)
+    first = start // per_channel
+    scales = _pointer(job, 4, tl.int32) + first
+    into = (start - first * per_channel).to(tl.int32)
+    wide = per_channel.to(tl.int32)
+    channel = (into + row * 8) // wide
+    left = (channel + 1) * wide - into - row * 8
+    scale = tl.load(scales + channel, mask=row * 8 < here, other=0)
+    following = tl.load(scales + channel + 1, mask=(left < 8) & (row * 8 + left < here), other=0)
+    return scale, following, left
 
 
 @triton.jit

@@ -116,6 +116,14 @@ def test_odd_sizes_and_channels_of_every_width(shape: tuple[int, ...], device: s
     compare(content("tiled", "uniform", "ternary", None, [shape]), "bfloat16", device)
 
 
+@pytest.mark.parametrize("dtype", list(DTYPES))
+@pytest.mark.parametrize("alphabet", ["keep", "sign", "ternary"])
+@pytest.mark.parametrize("fill", ["own", "tiled"])
+def test_signed_values_with_a_scale_for_each_channel(fill: str, alphabet: str, dtype: str, device: str) -> None:
+    """Channels that end with a row, within it, and after many; and those with less than a row."""
+    compare(content(fill, "signed", alphabet, None, [(9, 8), (31, 9), (5, 43), (2, 600), (40, 3)]), dtype, device)
+
+
 @pytest.mark.parametrize("alphabet", ["keep", "ternary"])
 def test_many_tensors_in_one_launch(alphabet: str, device: str) -> None:
     """Those that repeat the vector and those shorter than it are two kinds; none may touch another."""
