@@ -22,9 +22,6 @@ CHANNELS = ("one", "wide", "narrow")
 PACKED = (("signed", True, False), ("bits", True, False), ("ones", False, True), ("ones", True, True))
 BATCHES = (1, 2, 16, 32, 64)  # two vectors, three tilings of the matrix
 
-every_line = list(itertools.product(CAPABILITIES, SOURCES, ALPHABETS, CHANNELS, DTYPES))
-every_product = list(itertools.product(CAPABILITIES, PACKED, BATCHES, (False, True), (False, True), DTYPES))
-
 
 def some_lines() -> Iterator[tuple[int, str, str, str, str]]:
     """Every source with every alphabet; devices, kinds of scale and dtypes take turns, and all meet each source."""
@@ -41,7 +38,8 @@ def some_products() -> Iterator[tuple[int, tuple[str, bool, bool], int, bool, bo
         yield list(CAPABILITIES)[turn % 2], weight, batch, turn % 4 < 2, turn % 3 == 0, list(DTYPES)[turn % 3]
 
 
-def check_line(capability: int, source: str, alphabet: str, channels: str, dtype: str) -> None:
+@pytest.mark.parametrize(("capability", "source", "alphabet", "channels", "dtype"), sorted(set(some_lines())))
+def test_weights(capability: int, source: str, alphabet: str, channels: str, dtype: str) -> None:
     from benchmarks.compiled_kernels import compiling_for
     from pemn_compress.kernels.line import FIELDS
     from pemn_compress.kernels.reconstruct import launcher
@@ -58,7 +56,8 @@ def check_line(capability: int, source: str, alphabet: str, channels: str, dtype
     assert code.ptx.count("st.global.v4.b32") * 16 * threads >= written, "not all whole rows are stored 16 bytes wide"
 
 
-def check_product(
+@pytest.mark.parametrize(("capability", "weight", "batch", "channels", "bias", "dtype"), list(some_products()))
+def test_products(
     capability: int, weight: tuple[str, bool, bool], batch: int, channels: bool, bias: bool, dtype: str
 ) -> None:
     from benchmarks.compiled_kernels import compiling_for
@@ -80,18 +79,6 @@ def check_product(
     assert code.shared <= CAPABILITIES[capability]
     if batch > 2:
         assert "mma" in code.ptx, "no tensor cores are used"
-
-
-@pytest.mark.parametrize(("capability", "source", "alphabet", "channels", "dtype"), sorted(set(some_lines())))
-def test_weights(capability: int, source: str, alphabet: str, channels: str, dtype: str) -> None:
-    check_line(capability, source, alphabet, channels, dtype)
-
-
-@pytest.mark.parametrize(("capability", "weight", "batch", "channels", "bias", "dtype"), list(some_products()))
-def test_products(
-    capability: int, weight: tuple[str, bool, bool], batch: int, channels: bool, bias: bool, dtype: str
-) -> None:
-    check_product(capability, weight, batch, channels, bias, dtype)
 
 
 @pytest.mark.parametrize("capability", CAPABILITIES)
@@ -118,17 +105,3 @@ def test_training(distribution: str, alphabet: str, count: int, capability: int)
         wide = code.constants["TILE"] // 4 // threads
         assert code.ptx.count("st.global.v4.b32") == wide, "not 16 bytes a store"
         assert code.ptx.count("ld.global.v4.b32") == wide, "not 16 bytes a load"
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("capability", "source", "alphabet", "channels", "dtype"), every_line)
-def test_all_weights(capability: int, source: str, alphabet: str, channels: str, dtype: str) -> None:
-    check_line(capability, source, alphabet, channels, dtype)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("capability", "weight", "batch", "channels", "bias", "dtype"), every_product)
-def test_all_products(
-    capability: int, weight: tuple[str, bool, bool], batch: int, channels: bool, bias: bool, dtype: str
-) -> None:
-    check_product(capability, weight, batch, channels, bias, dtype)
