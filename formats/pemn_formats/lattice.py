@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["BLOCK", "Flat", "Lattice", "Signs", "Windows", "growing"]
+__all__ = ["BLOCK", "Flat", "Lattice", "Matrix", "Signs", "groups", "growing"]
 
 BLOCK = 1024
 """The most bits that are predicted at once, before any of them is learned from; of `Flat` bits by themselves more."""
 
 _FIRST, _LARGEST = 32, 8192
+_FEWEST_ROWS, _MOST_ROWS = 8, 64
 
 Signs = Callable[[], npt.NDArray[np.int8]]
 
@@ -25,6 +26,18 @@ def growing(count: int) -> Iterator[int]:
         yield min(size, count)
         count -= size
         size = min(2 * size, _LARGEST)
+
+
+def groups(rows: int) -> Iterator[tuple[int, int]]:
+    """Yield the first row and the number of the rows of a matrix that are coded side by side, and learned from later.
+
+    They are an eighth of the rows before them: few while there is little to learn from, more when few do not matter.
+    """
+    first = 0
+    while first < rows:
+        size = min(max(first // 8, _FEWEST_ROWS), _MOST_ROWS, rows - first)
+        yield first, size
+        first += size
 
 
 @dataclass(frozen=True)
@@ -40,29 +53,32 @@ class Flat:
 
 
 @dataclass(frozen=True)
-class Windows:
-    """Bits from `start` on: `rows` kernels of `height` x `width` weights each, row by row.
+class Matrix:
+    """`count` bits from `start` on: `rows` of `channels` kernels of `height` x `width` weights each, in flat order.
 
-    `signs` gives 1 or -1 for each of them, that of the value which a set bit keeps: int8 of shape (count,).
-    `negates` says that a bit which is not set negates the value (`sign`) instead of hiding it (`keep`).
+    `signs` gives 1 or -1 for each weight, that of the value which a set bit keeps: int8 of shape (weights,). Without
+    it a bit says whether the weight is zero, and all are 1.
+    `among` is the place of such bits, of all weights, where this plane has bits for the weights that are not zero.
     """
 
     start: int
+    count: int
     rows: int
+    channels: int
     height: int
     width: int
-    negates: bool
-    signs: Signs
+    signs: Signs | None
+    among: int | None = None
 
     @property
-    def count(self) -> int:
-        """Number of bits."""
-        return self.rows * self.height * self.width
+    def columns(self) -> int:
+        """Number of weights in a row."""
+        return self.channels * self.height * self.width
 
     @property
     def blocks(self) -> int:
-        """Number of blocks that its bits are coded in: each place of all kernels, cut into `BLOCK` bits."""
-        return self.height * self.width * -(-self.rows // BLOCK)
+        """Number of blocks that its bits are coded in: each column of every group of rows."""
+        return self.columns * sum(1 for _ in groups(self.rows))
 
 
-Lattice = tuple[Flat | Windows, ...]
+Lattice = tuple[Flat | Matrix, ...]

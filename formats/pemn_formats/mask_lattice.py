@@ -1,4 +1,4 @@
-"""The lattice of a mask chunk: its bits, cut along the tensors and kernels that they belong to."""
+"""The lattice of a mask chunk: its bits, cut along the tensors that they belong to."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import numpy as np
 import numpy.typing as npt
 
 from pemn_formats.content import MaskedSpec, Prototype
-from pemn_formats.lattice import Flat, Lattice, Windows, growing
+from pemn_formats.lattice import Flat, Lattice, Matrix, growing
 from pemn_formats.manifest import Manifest
 from pemn_formats.reconstruct import base_range
 
-__all__ = ["FEWEST_ALONE", "FEWEST_ROWS", "LARGEST_WINDOW", "MOST_BLOCKS", "mask_lattice"]
+__all__ = ["FEWEST_ALONE", "FEWEST_COLUMNS", "FEWEST_ROWS", "MOST_BLOCKS", "mask_lattice"]
 
-FEWEST_ROWS = 64
-LARGEST_WINDOW = 256
+FEWEST_ROWS = 8
+FEWEST_COLUMNS = 8
 FEWEST_ALONE = 512
-MOST_BLOCKS = 8192
-"""Fewer kernels, larger ones, or more blocks of them in a chunk make many steps of few bits each: they are flat.
+MOST_BLOCKS = 1 << 19
+"""Fewer rows or columns, or more blocks of them in a chunk, make many steps of few bits each: they are flat.
 
 Flat bits of one plane, if they are not too few, are coded alone while there are blocks left for them. Honest nets stay
 far below the last bound; without it a small hostile file could keep a reader busy for long.
@@ -32,18 +32,17 @@ _VALUES_AT_ONCE = 1 << 18  # their floats take several times the memory of their
 def mask_lattice(manifest: Manifest, prototypes: Sequence[Prototype], start: int, length: int) -> Lattice:
     """Return the lattice of bytes `start` to `start + length` of a mask stream, its places counted from `start`.
 
-    Kernels that the chunk cuts, tensors without kernels, and all of a patch, whose masks are differences, are flat.
+    Rows that the chunk cuts, tensors of one dimension, and all of a patch, whose masks are differences, are flat.
     """
-    parts: list[Flat | Windows] = []
+    parts: list[Flat | Matrix] = []
     at, left = 0, MOST_BLOCKS
     for tensor in manifest.masked:
         if at < start + length and at + tensor.mask_bytes > start:
             place, end = 8 * (at - start), 8 * length
-            kernels = None if manifest.delta else _kernels(tensor, prototypes, manifest.seed, place, end)
-            if kernels is not None and kernels.blocks <= left:
-                left -= kernels.blocks
-                first, last = kernels.start - place, kernels.start - place + kernels.count
-                parts += [*_flat(place, 0, first, end), kernels, *_flat(place, last, tensor.numel, end)]
+            matrices = [] if manifest.delta else _matrices(tensor, prototypes, manifest.seed, place, end)
+            if matrices and sum(each.blocks for each in matrices) <= left:
+                left -= sum(each.blocks for each in matrices)
+                parts += _with_rest(tensor, matrices, place, end)
             else:
                 for flat in _planes(tensor, place, end):
                     blocks = len(list(growing(flat.count)))
@@ -54,22 +53,43 @@ def mask_lattice(manifest: Manifest, prototypes: Sequence[Prototype], start: int
     return tuple(parts)
 
 
-def _kernels(tensor: MaskedSpec, prototypes: Sequence[Prototype], seed: int, at: int, end: int) -> Windows | None:
-    """The whole kernels of a tensor whose first bit has place `at` (below 0: in an earlier chunk) in `end` bits."""
-    window = math.prod(tensor.shape[2:])
-    if tensor.kept is not None or not 2 <= window <= LARGEST_WINDOW:
-        return None
-    first, last = -(-max(0, -at) // window), min(tensor.numel, end - at) // window
-    if last - first < FEWEST_ROWS:
-        return None
-    return Windows(
-        start=at + first * window,
+def _matrices(tensor: MaskedSpec, prototypes: Sequence[Prototype], seed: int, at: int, end: int) -> list[Matrix]:
+    """The whole rows of a tensor whose first bit has place `at` (below 0: in an earlier chunk) in `end` bits.
+
+    The planes of a ternary mask are read together, so they must be whole.
+    """
+    if len(tensor.shape) < 2:
+        return []
+    rows, channels, *window = tensor.shape
+    columns = tensor.numel // rows
+    first, last = -(-max(0, -at) // columns), min(tensor.numel, end - at) // columns
+    if tensor.kept is not None and (at < 0 or at + 8 * tensor.mask_bytes > end):
+        return []
+    if last - first < FEWEST_ROWS or columns < FEWEST_COLUMNS:
+        return []
+    width = window[-1] if window else 1
+    matrix = Matrix(
+        start=at + first * columns,
+        count=(last - first) * columns,
         rows=last - first,
-        height=window // tensor.shape[-1],
-        width=tensor.shape[-1],
-        negates=tensor.alphabet == "sign",
-        signs=lambda: _signs(tensor, prototypes, seed, first * window, (last - first) * window),
+        channels=channels,
+        height=math.prod(window) // width,
+        width=width,
+        signs=lambda: _signs(tensor, prototypes, seed, first * columns, (last - first) * columns),
     )
+    if tensor.kept is None:
+        return [matrix]
+    second = at + -(-tensor.numel // 8) * 8
+    return [replace(matrix, signs=None), replace(matrix, start=second, count=tensor.kept, among=at)]
+
+
+def _with_rest(tensor: MaskedSpec, matrices: list[Matrix], at: int, end: int) -> list[Flat | Matrix]:
+    """The matrices, and before and behind them the rows that the chunk cuts."""
+    if tensor.kept is not None:
+        return [*matrices]
+    (matrix,) = matrices
+    first, last = matrix.start - at, matrix.start + matrix.count - at
+    return [*_flat(at, 0, first, end), matrix, *_flat(at, last, tensor.numel, end)]
 
 
 def _planes(tensor: MaskedSpec, at: int, end: int) -> Iterator[Flat]:

@@ -38,17 +38,21 @@ class Loops(Protocol):
     ) -> bytes:
         """Return what `codecs.context` stores for a chunk.
 
-        A part is a row of kind (0 shared, 1 alone, 2 windows), start, rows, height, width, negates; `signs` are those
-        of all windows, one behind the other.
+        A part is a row of kind (0 shared, 1 alone, 2 matrix), start, count, rows, channels, height, width, whether it
+        has signs, and the place of the plane that it is among, or -1; `signs` are those of all matrices that have them,
+        one behind the other.
         """
 
     def context_decode(
         self, raw: Bits, parts: npt.NDArray[np.int64], signs: npt.NDArray[np.int8], lanes: int, stored: bytes, /
     ) -> int:
-        """Decode into `raw`, all zeros; return 0, 1 if the stored bytes run out, or 2 if some are left over."""
+        """Decode into `raw`, all zeros.
+
+        Return 0, or 1 if the stored bytes run out, 2 if some are left over, 4 if a ternary mask's planes disagree.
+        """
 
 
-_REVISION = 2
+_REVISION = 3
 """Of the functions and their arguments, here and in `csrc/module.c`: raised together when either changes."""
 
 

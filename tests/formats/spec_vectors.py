@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
+from make_golden import related
 from samples import masked_tensor
 
 from pemn_formats import log8
-from pemn_formats.bits import pack
-from pemn_formats.codecs.context import Context, _blocks, _Model
+from pemn_formats.codecs.context import Context
+from pemn_formats.codecs.matrix import _WEIGHTS, Plane, matrix_blocks
+from pemn_formats.codecs.mixing import LARGEST, Integers, Mixer, bounded
 from pemn_formats.content import Content, Prototype
 from pemn_formats.differences import difference
 from pemn_formats.fills import PERMUTATION_STREAM, permute
+from pemn_formats.lattice import Matrix, groups
 from pemn_formats.log8_table import LOG8_TABLE
 from pemn_formats.manifest import manifest_of
 from pemn_formats.mask_lattice import mask_lattice
@@ -136,43 +140,78 @@ def differences() -> str:
     return "\n".join(lines)
 
 
-def coded() -> tuple[Content, bytes, bytes]:
-    """A mask of 64 kernels that makes every weight positive: content, mask bytes, stored bytes."""
-    tensor = masked_tensor("w", (64, 1, 2, 5), np.zeros(640, np.uint8), alphabet="sign")
-    content = Content(SEED, (Prototype(640, "signed"),), (tensor,))
-    bits = base(content, tensor) > 0
-    content = replace(content, masked=(replace(tensor, planes=(pack(bits),)),))
-    raw = content.masked[0].planes[0].tobytes()
+def example(alphabet: str, shape: tuple[int, ...], seed: int, rank: int = 1) -> Content:
+    """A tensor whose weights have the signs of related rows."""
+    wanted = related(shape[0], math.prod(shape[1:]), seed, rank).ravel()
+    content = Content(SEED, (Prototype(wanted.size, "signed"),), (masked_tensor("w", shape, wanted > 0),))
+    bits, negative = (base(content, content.masked[0]) > 0) == (wanted > 0), None
+    if alphabet == "ternary":
+        kept = abs(wanted) > 1
+        bits, negative = kept, ~bits[kept]
+    return replace(content, masked=(masked_tensor("w", shape, bits, alphabet=alphabet, negative=negative),))
+
+
+EXAMPLES = {
+    "sign": example("sign", (16, 2, 2, 3), 22),
+    "ternary": example("ternary", (16, 3, 4), 33, rank=3),
+}
+
+
+def coded(content: Content) -> str:
+    """The planes and the stored bytes of a content that has matrices only, and how they are coded."""
+    raw = b"".join(plane.tobytes() for plane in content.masked[0].planes)
     lattice = mask_lattice(manifest_of(content), content.prototypes, 0, len(raw))
     stored = Context().encode(raw, lattice)
-    if stored is None or Context().decode(stored, len(raw), lattice) != raw:
-        raise ValueError("the example of the context coder does not come back")
-    return content, raw, stored
+    if stored is None or len(stored) > len(raw) or Context().decode(stored, len(raw), lattice) != raw:
+        raise ValueError("the example of the context coder does not come back, or takes more bytes than the chunk")
+    planes = np.unpackbits(np.frombuffer(raw, np.uint8), bitorder="little")
+    lines = ["mask bytes", *lines_of(raw), "stored bytes", *lines_of(stored)]
+    for number, part in enumerate(lattice):
+        if not isinstance(part, Matrix):
+            raise TypeError("the example has bits outside of matrices")
+        lines += [f"plane {number + 1}", *steps(planes, part)]
+    return "\n".join(lines)
 
 
 def lines_of(data: bytes, per_line: int = 24) -> list[str]:
     return [data[at : at + per_line].hex(" ") for at in range(0, len(data), per_line)]
 
 
-def context() -> str:
-    _, raw, stored = coded()
-    return "\n".join(("mask bytes", *lines_of(raw), "stored bytes", *lines_of(stored), *chances()))
+class Recorder(Mixer):
+    """A mixer that remembers what it was given last, and its sum."""
+
+    def mix(self, inputs: Integers) -> Integers:
+        self.inputs, self.odds = inputs, bounded(self._weights @ inputs >> 16, LARGEST)
+        return super().mix(inputs)
 
 
-def chances() -> list[str]:
-    """For each block of the example: its contexts, their bits, ones, and the probability that they are coded with."""
-    content, raw, _ = coded()
-    lattice = mask_lattice(manifest_of(content), content.prototypes, 0, len(raw))
-    bits = np.unpackbits(np.frombuffer(raw, np.uint8), bitorder="little")
-    model, lines = _Model(), []
-    for at, (places, contexts) in enumerate(_blocks(bits, lattice, model)):
-        chance, found = model.chances(contexts), bits[places]
-        for each in np.unique(contexts):
-            here = contexts == each
-            ones = int(found[here].sum())
-            lines.append(f"block {at}, context {each}: {here.sum()} bits, {ones} ones, p = {chance[here][0]}")
-        model.learn(contexts, found)
+def steps(bits: np.ndarray, part: Matrix) -> list[str]:
+    """For each block with bits: inputs and sum of its first bit, and the chances of all."""
+    plane = Plane()
+    plane.mixer = mixer = Recorder(_WEIGHTS)
+    lines = []
+    for (first, q), (_, chances) in zip(blocks_of(bits, part), matrix_blocks(bits, part, plane), strict=True):
+        inputs = " ".join(map(str, mixer.inputs[:, 0]))
+        lines.append(f"f {first}, q {q}: inputs {inputs}, d {mixer.odds[0]}, p {' '.join(map(str, chances))}")
     return lines
+
+
+def blocks_of(bits: np.ndarray, part: Matrix) -> Iterator[tuple[int, int]]:
+    """The first row of the group and the column of each block that has bits."""
+    weights = part.rows * part.columns
+    coded = np.ones(weights) if part.among is None else bits[part.among : part.among + weights]
+    by_column = coded.reshape(part.rows, part.channels, -1).transpose(0, 2, 1).reshape(part.rows, part.columns)
+    for first, size in groups(part.rows):
+        for q in np.flatnonzero(by_column[first : first + size].any(axis=0)):
+            yield first, int(q)
+
+
+def context() -> str:
+    return coded(EXAMPLES["sign"])
+
+
+def context_ternary() -> str:
+    return coded(EXAMPLES["ternary"])
 
 
 BLOCKS: dict[str, Callable[[], str]] = {
@@ -186,4 +225,5 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "log8": logarithms,
     "Differences": differences,
     "Context coder": context,
+    "Ternary planes by the context coder": context_ternary,
 }

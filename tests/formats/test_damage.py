@@ -119,6 +119,7 @@ def test_making_golden_files_leaves_those_that_exist(
     assert capsys.readouterr().err == ""
     monkeypatch.setattr("make_golden.encode", lambda content: b"other")
     monkeypatch.setattr("make_golden.with_codec", lambda name: b"other")
+    monkeypatch.setattr("make_golden.context_bytes", lambda content: b"other")
     assert main() == 0
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == first  # type: ignore[attr-defined]
     assert capsys.readouterr().err.count("exists and stays as it is") == len(first) - 1

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
+import struct
 import subprocess
 import sys
 
@@ -171,46 +173,58 @@ def test_permuted_refuses(loops: Loops, arguments: tuple[object, ...]) -> None:
         loops.permuted(*arguments)  # type: ignore[arg-type]
 
 
-def part(kind: int, start: int, rows: int, height: int = 1, width: int = 1) -> list[int]:
-    return [kind, start, rows, height, width, 0]
+def flat(kind: int, start: int, count: int, *sides: int, has_signs: int = 0, among: int = -1) -> list[int]:
+    return [kind, start, count, *(sides or (1, 1, 1, 1)), has_signs, among]
+
+
+def matrix(start: int, *sides: int, count: int | None = None, among: int = -1) -> list[int]:
+    return [2, start, math.prod(sides) if count is None else count, *sides, 1, among]
 
 
 @pytest.mark.parametrize(
     ("parts", "signs", "lanes"),
     [
-        ([part(0, 0, 65)], 0, 4),
-        ([part(0, 60, 5)], 0, 4),
-        ([part(0, -1, 5)], 0, 4),
-        ([part(0, 0, -5)], 0, 4),
-        ([part(3, 0, 5)], 0, 4),
-        ([part(-1, 0, 5)], 0, 4),
-        ([part(1, 0, 5, 2)], 0, 4),
-        ([part(2, 0, 5, 0, 3)], 0, 4),
-        ([part(2, 0, 1 << 62, 4, 4)], 0, 4),
-        ([part(2, 0, 2, 1 << 62, 1 << 62)], 4, 4),
-        ([part(2, 0, 4, 2, 2)], 15, 4),
-        ([part(2, 0, 0, 1 << 31, 1 << 31)], 0, 4),
-        ([part(0, 0, 0, 1 << 62, 1)], 0, 4),
-        ([part(0, 0, 64), part(0, 0, 1)], 0, 4),
-        ([part(0, 0, 5)], 1, 4),
-        ([part(0, 0, 5)], 0, 0),
-        ([part(0, 0, 5)], 0, -1),
-        ([part(0, 0, 5)], 0, 3),
-        ([part(0, 0, 5)], 0, 1024),
+        ([flat(0, 0, 65)], 0, 4),
+        ([flat(0, 60, 5)], 0, 4),
+        ([flat(0, -1, 5)], 0, 4),
+        ([flat(0, 0, -5)], 0, 4),
+        ([flat(0, 1 << 62, 1 << 62)], 0, 4),
+        ([flat(3, 0, 5)], 0, 4),
+        ([flat(-1, 0, 5)], 0, 4),
+        ([flat(1, 0, 5, 2, 1, 1, 1)], 0, 4),
+        ([flat(1, 0, 5, has_signs=1)], 1, 4),
+        ([flat(1, 5, 5, among=0)], 0, 4),
+        ([matrix(0, 2, 2, 0, 3)], 0, 4),
+        ([matrix(0, -2, -2, 1, 1)], 4, 4),
+        ([matrix(0, 1 << 62, 1, 4, 4, count=5)], 0, 4),
+        ([matrix(0, 2, 2, 1 << 62, 1 << 62, count=5)], 4, 4),
+        ([matrix(0, 4, 1, 2, 2)], 15, 4),
+        ([matrix(0, 4, 1, 2, 2, count=15)], 16, 4),
+        ([matrix(0, 4, 5, 2, 2)], 80, 4),
+        ([matrix(15, 4, 1, 2, 2, count=9, among=0)], 16, 4),
+        ([matrix(16, 4, 1, 2, 2, count=9, among=-2)], 16, 4),
+        ([matrix(0, 4, 1, 4, 2), matrix(32, 4, 1, 4, 2), flat(0, 0, 1)], 64, 4),
+        ([matrix(32, 4, 1, 4, 2, count=0, among=0)] * 3, 96, 4),
+        ([flat(0, 0, 64), flat(0, 0, 1)], 0, 4),
+        ([flat(0, 0, 5)], 1, 4),
+        ([flat(0, 0, 5)], 0, 0),
+        ([flat(0, 0, 5)], 0, -1),
+        ([flat(0, 0, 5)], 0, 3),
+        ([flat(0, 0, 5)], 0, 1024),
         ([[0, 0, 5]], 0, 4),
     ],
 )
 def test_the_context_coder_refuses(loops: Loops, parts: list[list[int]], signs: int, lanes: int) -> None:
     rows, ones = np.array(parts, np.int64), np.ones(signs, np.int8)
-    with pytest.raises(ValueError, match=r"part|signs|lanes"):
+    with pytest.raises(ValueError, match=r"part|signs|lanes|matrix"):
         loops.context_encode(bytes(8), rows, ones, lanes)
-    with pytest.raises(ValueError, match=r"part|signs|lanes"):
+    with pytest.raises(ValueError, match=r"part|signs|lanes|matrix"):
         loops.context_decode(np.zeros(8, np.uint8), rows, ones, lanes, bytes(4 * 512))
 
 
 @pytest.mark.parametrize("sign", [0, 2, 127, -128])
 def test_the_context_coder_refuses_signs_that_are_none(loops: Loops, sign: int) -> None:
-    rows, signs = np.array([part(2, 0, 4, 4, 4)], np.int64), np.ones(64, np.int8)
+    rows, signs = np.array([matrix(0, 4, 1, 4, 4)], np.int64), np.ones(64, np.int8)
     signs[63] = sign
     with pytest.raises(ValueError, match="1 or -1"):
         loops.context_encode(bytes(8), rows, signs, 4)
@@ -218,14 +232,24 @@ def test_the_context_coder_refuses_signs_that_are_none(loops: Loops, sign: int) 
         loops.context_decode(np.zeros(8, np.uint8), rows, signs, 4, bytes(4 * 512))
 
 
+def test_the_context_coder_refuses_a_plane_among_another_number_of_weights(loops: Loops) -> None:
+    rows, signs = np.array([matrix(16, 4, 1, 2, 2, count=3, among=0)], np.int64), np.ones(16, np.int8)
+    raw = np.zeros(8, np.uint8)
+    with pytest.raises(ValueError, match="another number of bits"):
+        loops.context_encode(raw.tobytes(), rows, signs, 4)
+    assert loops.context_decode(raw, rows, signs, 4, struct.pack("<4I", *[1 << 16] * 4)) == 4
+    raw[0] = 7
+    assert loops.context_decode(raw, rows, signs, 4, struct.pack("<4I", *[1 << 16] * 4)) in (1, 2)
+
+
 def test_the_context_coder_refuses_more_than_32_bits_can_count(loops: Loops) -> None:
-    rows, none = np.array([part(0, 0, 5)], np.int64), np.zeros(0, np.int8)
+    rows, none = np.array([flat(0, 0, 5)], np.int64), np.zeros(0, np.int8)
     with pytest.raises(ValueError, match="too long"):
         loops.context_decode(np.zeros((1 << 26) + 1, np.uint8), rows, none, 4, bytes(16))
 
 
 def test_the_context_coder_refuses_other_buffers(loops: Loops) -> None:
-    rows, none = np.array([part(0, 0, 5)], np.int64), np.zeros(0, np.int8)
+    rows, none = np.array([flat(0, 0, 5)], np.int64), np.zeros(0, np.int8)
     for stored in (bytes(15), bytes(17), bytes(14)):
         with pytest.raises(ValueError, match="stored"):
             loops.context_decode(np.zeros(8, np.uint8), rows, none, 4, stored)

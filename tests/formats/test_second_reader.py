@@ -10,20 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import second_reader
-from forge import Forge, Piece
+from forge import Forge
 from hypothesis import given
-from samples import any_contents, before_and_after, int8_layers, keep_tile, masked_tensor, patch, random_bits
+from samples import any_contents, before_and_after, int8_layers, keep_tile, patch
 from second_reader import RefusedError, Tensor
-from two_readers import FILES, first, second
+from two_readers import FILES
 
 from pemn_formats.bundle import parts
-from pemn_formats.codecs import CODECS
-from pemn_formats.content import Content, Prototype
+from pemn_formats.content import Content
 from pemn_formats.delta import apply_delta, make_delta
 from pemn_formats.errors import FormatError
-from pemn_formats.limits import CHUNK_BYTES
-from pemn_formats.manifest import manifest_of
-from pemn_formats.mask_lattice import mask_lattice
 from pemn_formats.reader import Reader, read
 from pemn_formats.reconstruct import state
 from pemn_formats.rounding import OUTPUT_DTYPES
@@ -117,53 +113,3 @@ def test_both_refuse_another_base_and_another_result() -> None:
         apply_delta(old, read(forge.build()))
     with pytest.raises(RefusedError, match="a result with another identity"):
         second_reader.apply(second_reader.load(encode(old)), second_reader.load(forge.build()))
-
-
-def long_mask(alphabet: str) -> Content:
-    """Kernels across two chunks: windows, kernels that the border cuts, flat tensors, more blocks than are allowed."""
-    numel = 8 * CHUNK_BYTES - 300
-    bits = np.ones(numel, np.uint8)
-    bits[-4000:] = random_bits(4000, 0.7, 21)
-    shapes = {"w": (100, 1, 3, 3), "line": (2, 70, 5), "few": (9, 7, 3, 3), "large": (64, 1, 257), "pad": (3, 5)}
-    tensors = [masked_tensor("long", (numel,), bits, alphabet=alphabet)]
-    for at, (name, shape) in enumerate(shapes.items()):
-        tensors.append(masked_tensor(name, shape, random_bits(int(np.prod(shape)), 0.95, at), alphabet=alphabet))
-    tensors.append(masked_tensor("ternary", (70, 2, 3), random_bits(420, 0.9, 5), alphabet="ternary"))
-    return Content(9, (Prototype(1009, "uniform"),), tuple(tensors))
-
-
-def with_context_codec(content: Content) -> bytes:
-    """The file with its last mask chunk by the context coder, whether that is the smallest or not."""
-    (codec,) = (each for each in CODECS if each.name == "context")
-    raw = b"".join(plane.tobytes() for tensor in content.masked for plane in tensor.planes)
-    at = (len(raw) - 1) // CHUNK_BYTES * CHUNK_BYTES
-    piece = raw[at:]
-    stored = codec.encode(piece, mask_lattice(manifest_of(content), content.prototypes, at, len(piece)))
-    assert stored is not None
-    assert len(stored) <= len(piece)
-    forge = Forge.of(encode(content))
-    forge.sections[1][-1] = Piece(codec.id, int.from_bytes(piece, "little").bit_count(), stored)
-    return forge.build()
-
-
-@pytest.mark.parametrize("alphabet", ["keep", "sign"])
-def test_both_cut_chunks_into_the_same_windows(alphabet: str) -> None:
-    data = with_context_codec(long_mask(alphabet))
-    assert second(data) == first(data) is not None
-
-
-def test_both_stop_forming_windows() -> None:
-    tensors = [masked_tensor(f"t{i}", (64, 1, 16, 16), np.ones(1 << 14, np.uint8)) for i in range(34)]
-    tensors.append(masked_tensor("small", (64, 2, 2, 2), np.ones(512, np.uint8)))
-    data = with_context_codec(Content(9, (Prototype(7, "signed"),), tuple(tensors)))
-    assert second(data) == first(data) is not None
-
-
-def test_both_form_what_still_fits() -> None:
-    """Windows up to a little below the bound, one that is too many, then bits alone and a window that still fit."""
-    shapes = [(64, 1, 16, 16)] * 31 + [(64, 2, 2, 2), (64, 1, 16, 16), (64, 2, 2, 2), (700,), (300,)]
-    tensors = [
-        masked_tensor(f"t{at}", shape, random_bits(int(np.prod(shape)), 0.97, at)) for at, shape in enumerate(shapes)
-    ]
-    data = with_context_codec(Content(9, (Prototype(7, "signed"),), tuple(tensors)))
-    assert second(data) == first(data) is not None

@@ -7,6 +7,8 @@ import random
 import pytest
 from forge import Forge
 from fuzz import mutate
+from make_golden import context_bytes
+from spec_vectors import EXAMPLES
 from two_readers import FILES, first, second
 
 from pemn_formats.canonical_json import dump
@@ -44,8 +46,9 @@ def test_both_refuse_every_truncation_and_appended_byte(name: str) -> None:
 @pytest.mark.parametrize("bit", range(8))
 def test_both_judge_every_flipped_bit_of_stored_chunks_alike(bit: int) -> None:
     """With digests, CRC and number of ones repaired, so that the coders themselves are asked."""
-    for name in ("codec_context", "codec_gap", "sparse_mask", "int8_layers", "patch"):
-        forge = Forge.of(FILES[name])
+    files = {name: FILES[name] for name in ("codec_context", "codec_gap", "sparse_mask", "int8_layers", "patch")}
+    for name, file in (files | {name: context_bytes(content) for name, content in EXAMPLES.items()}).items():
+        forge = Forge.of(file)
         for piece in [piece for pieces in forge.sections for piece in pieces]:
             stored = piece.data
             for at in range(len(stored)):

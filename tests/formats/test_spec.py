@@ -101,7 +101,7 @@ def test_what_stands_behind_the_dumps_is_what_the_files_hold(name: str) -> None:
         (3, f"at most {MAX_TENSORS:,} masked tensors"),
         (3, f"(1 to {MAX_DIMS} dimensions"),
         (4, f"chunks of 2^{CHUNK_BYTES.bit_length() - 1} bytes"),
-        (6, f"above {MOST_BLOCKS:,} are not formed"),
+        (6, f"have at most 2^{MOST_BLOCKS.bit_length() - 1} blocks together"),
     ],
 )
 def test_bounds_are_those_of_the_code(number: int, says: str) -> None:

@@ -38,17 +38,16 @@ void pemn_select16(uint16_t *restrict out, size_t count, const uint8_t *restrict
 void pemn_lay_out(uint8_t *restrict out, const uint8_t *restrict mask, size_t bytes, const uint8_t *restrict packed,
                   size_t packed_bytes, size_t first);
 
-/* A part of a mask chunk, as pemn_formats.lattice has it; rows bits without kernels (height and width are 1), or rows
- * kernels of height x width bits. */
-enum { PEMN_SHARED, PEMN_ALONE, PEMN_WINDOWS };
+/* A part of a mask chunk, as pemn_formats.lattice has it; among is -1 where a bit stands for every weight. */
+enum { PEMN_SHARED, PEMN_ALONE, PEMN_MATRIX };
 typedef struct {
-    int64_t kind, start, rows, height, width, negates;
+    int64_t kind, start, count, rows, channels, height, width, has_signs, among;
 } pemn_part;
 
-enum { PEMN_DONE, PEMN_OUT_OF_BYTES, PEMN_LEFT_OVER, PEMN_OUT_OF_MEMORY };
+enum { PEMN_DONE, PEMN_OUT_OF_BYTES, PEMN_LEFT_OVER, PEMN_OUT_OF_MEMORY, PEMN_WRONG_PLANE };
 #define PEMN_MOST_LANES 512
 
-/* Decode into raw, which is all zeros and holds every part; signs are those of the windows, one behind the other, and
+/* Decode into raw, which is all zeros and holds every part; signs are those of the matrices, one behind the other, and
  * the number of lanes is a power of two. Stored are at least 4 * lanes bytes, an even number; no state is below 2^16. */
 int pemn_context_decode(uint8_t *raw, const pemn_part *parts, size_t count, const int8_t *signs, size_t lanes,
                         const uint8_t *stored, size_t stored_bytes);

@@ -208,6 +208,35 @@ static int hold_chunk(Held *held, Chunk *chunk, PyObject *const objects[3], int 
     return chunk->signs ? 0 : -1;
 }
 
+/* What is wrong with a part of a chunk with so many places, or NULL; count its weights. */
+static const char *check_part(const pemn_part *part, int64_t places, int64_t *weights)
+{
+    if (part->kind < PEMN_SHARED || part->kind > PEMN_MATRIX) {
+        return "a part is of no known kind";
+    }
+    if (part->count < 0 || part->count > places || part->start < 0 || part->start > places - part->count) {
+        return "a part lies outside the chunk";
+    }
+    int64_t sides[4] = {part->rows, part->channels, part->height, part->width};
+    *weights = 1;
+    for (int side = 0; side < 4; side++) {
+        if (sides[side] < 1 || sides[side] > places / *weights) {
+            return "a part lies outside the chunk";
+        }
+        *weights *= sides[side];
+    }
+    if (part->kind != PEMN_MATRIX) {
+        return *weights == 1 && !part->has_signs && part->among == -1 ? NULL : "only a matrix has rows and columns";
+    }
+    if (part->among == -1) {
+        return part->count == *weights ? NULL : "a matrix has a bit for each weight";
+    }
+    if (part->among < 0 || part->among > part->start - *weights) {
+        return "the plane that a matrix depends on must come before it";
+    }
+    return NULL;
+}
+
 /* Fill in and check what a chunk is; return a complaint, or NULL. Sums cannot overflow: no part exceeds the chunk, and
  * the bytes of a coded chunk fit 32 bits. */
 static const char *check_chunk(Chunk *chunk)
@@ -219,7 +248,7 @@ static const char *check_chunk(Chunk *chunk)
         return "raw is too long for a chunk";
     }
     if (chunk->parts->itemsize != 8 || (size_t)chunk->parts->len % sizeof(pemn_part)) {
-        return "parts must be rows of six 64-bit integers";
+        return "parts must be rows of nine 64-bit integers";
     }
     if (chunk->lanes < 1 || chunk->lanes > PEMN_MOST_LANES || (chunk->lanes & (chunk->lanes - 1))) {
         return "the number of lanes must be a power of two up to 512";
@@ -228,32 +257,20 @@ static const char *check_chunk(Chunk *chunk)
     int64_t places = (int64_t)chunk->raw->len * 8, bits = 0, signs = 0;
     for (size_t i = 0; i < chunk->count; i++) {
         const pemn_part *part = (const pemn_part *)chunk->parts->buf + i;
-        if (part->kind < PEMN_SHARED || part->kind > PEMN_WINDOWS) {
-            return "a part is of no known kind";
+        int64_t weights;
+        const char *complaint = check_part(part, places, &weights);
+        if (complaint) {
+            return complaint;
         }
-        if (part->kind != PEMN_WINDOWS && (part->height != 1 || part->width != 1)) {
-            return "a part without kernels has one row and column";
-        }
-        int64_t sides[3] = {part->height, part->width, part->rows}, own = 1;
-        for (int side = 0; side < 3; side++) {
-            int64_t least = side < 2 || part->kind == PEMN_WINDOWS; /* flat parts may be empty */
-            if (sides[side] < least || sides[side] > places / own) {
-                return "a part lies outside the chunk";
-            }
-            own *= sides[side];
-        }
-        if (part->start < 0 || part->start > places - own) {
-            return "a part lies outside the chunk";
-        }
-        bits += own;
-        signs += part->kind == PEMN_WINDOWS ? own : 0;
-        if (bits > places) {
+        bits += part->count;
+        signs += part->has_signs ? weights : 0;
+        if (bits > places || signs > places) {
             return "parts overlap";
         }
     }
     chunk->bits = (size_t)bits;
     if (signs != chunk->signs->len) {
-        return "signs must be as many as the windows have weights";
+        return "signs must be as many as the matrices that have them have weights";
     }
     return check_signs(chunk->signs->buf, (size_t)signs);
 }
@@ -323,6 +340,8 @@ static PyObject *native_context_encode(PyObject *module, PyObject *arguments)
     PyObject *coded = NULL;
     if (status == PEMN_DONE) {
         coded = PyBytes_FromStringAndSize((const char *)stored, (Py_ssize_t)size);
+    } else if (status == PEMN_WRONG_PLANE) {
+        PyErr_SetString(PyExc_ValueError, "a part has another number of bits than the plane that it is among says");
     } else {
         PyErr_NoMemory();
     }
@@ -351,7 +370,7 @@ PyMODINIT_FUNC PyInit__native(void)
 {
     pemn_fill_rows();
     PyObject *module = PyModule_Create(&definition);
-    if (module && PyModule_AddIntConstant(module, "REVISION", 2) < 0) {
+    if (module && PyModule_AddIntConstant(module, "REVISION", 3) < 0) {
         Py_CLEAR(module);
     }
 #ifdef Py_GIL_DISABLED

@@ -7,10 +7,12 @@ import struct
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
-from second.coder import Plane, decode, frame
+from second.coder import decode, frame
 from second.fields import Manifest, Masked
 from second.manifest import check
+from second.order import Part, Plane
 from second.tensors import base_signs, check_values
 from second.text import RefusedError, dump, parse, refuse_unless
 
@@ -59,8 +61,8 @@ def load(data: bytes, budget: int = 1 << 32) -> File:
     for section, (length, size, count) in enumerate(zip(lengths, sizes, counts, strict=True)):
         own, rows = rows[:count], rows[count:]
         refuse_unless(sum(row[1] for row in own) == size, "chunks that do not make up their section")
-        planes = _planes(manifest, streams[0]) if section == 1 else None
-        streams.append(_stream(data[begin : begin + size], own, length, planes))
+        parts = partial(mask_parts, manifest, streams[0]) if section == 1 else None
+        streams.append(_stream(data[begin : begin + size], own, length, parts))
         begin += size
     file = File(manifest, (streams[0], streams[1], streams[2]))
     check_padding(file)
@@ -68,7 +70,9 @@ def load(data: bytes, budget: int = 1 << 32) -> File:
     return file
 
 
-def _stream(data: bytes, rows: list[tuple[int, ...]], length: int, planes: list[Plane] | None) -> bytes:
+def _stream(
+    data: bytes, rows: list[tuple[int, ...]], length: int, parts: Callable[[int, int], list[Part]] | None
+) -> bytes:
     chunks, at = [], 0
     for number, (codec, size, ones, crc) in enumerate(rows):
         begin = number * CHUNK
@@ -76,40 +80,43 @@ def _stream(data: bytes, rows: list[tuple[int, ...]], length: int, planes: list[
         refuse_unless(1 <= size <= expected, "a chunk's stored length out of bounds")
         stored, at = data[at : at + size], at + size
         refuse_unless(zlib.crc32(stored) == crc, "a wrong CRC")
-        inside = None if planes is None else [cut for plane in planes if (cut := _cut(plane, begin, begin + expected))]
-        chunk = decode(codec, stored, expected, inside)
-        refuse_unless(ones == (bin(int.from_bytes(chunk, "little")).count("1") if planes is not None else 0), "ones")
+        chunk = decode(codec, stored, expected, None if parts is None else parts(begin, begin + expected))
+        refuse_unless(ones == (bin(int.from_bytes(chunk, "little")).count("1") if parts is not None else 0), "ones")
         chunks.append(chunk)
     return b"".join(chunks)
 
 
-def _planes(manifest: Manifest, prototypes: bytes) -> list[Plane]:
-    """Every plane of the mask stream, at its place in the stream."""
-    planes, place = [], 0
+def _places(manifest: Manifest) -> list[list[int]]:
+    """The place in the mask stream of every plane of every tensor."""
+    out, place = [], 0
     for tensor in manifest.masked:
+        out.append([])
         for bits in tensor.planes:
-            kernel, signs = None, None
-            if tensor.alphabet != "ternary" and len(tensor.shape) >= 3 and not manifest.is_patch:
-                size = tensor.numel // (tensor.shape[0] * tensor.shape[1])
-                if 2 <= size <= 256:
-                    kernel, signs = (size, tensor.shape[-1]), _signs(manifest, prototypes, tensor)
-            planes.append(Plane(place, 0, bits, kernel, tensor.alphabet == "sign", signs))
+            out[-1].append(place)
             place += -(-bits // 8) * 8
-    return planes
+    return out
+
+
+def mask_parts(manifest: Manifest, prototypes: bytes, begin: int, end: int) -> list[Part]:
+    """The tensors that have bits between two bytes of the mask stream."""
+    parts = []
+    for tensor, own in zip(manifest.masked, _places(manifest), strict=True):
+        planes = [_cut(place, bits, 8 * begin, 8 * end) for place, bits in zip(own, tensor.planes, strict=True)]
+        if any(plane.count for plane in planes):
+            shape = None if manifest.is_patch else tensor.shape
+            parts.append(Part(planes, shape, tensor.kept, _signs(manifest, prototypes, tensor)))
+    return parts
 
 
 def _signs(manifest: Manifest, prototypes: bytes, tensor: Masked) -> Callable[[int, int], list[int]]:
     return lambda begin, end: base_signs(manifest, prototypes, tensor, begin, end)
 
 
-def _cut(plane: Plane, begin: int, end: int) -> Plane | None:
-    """The part of a plane between two bytes of the stream, at its place in that piece."""
-    first, last = max(plane.place, 8 * begin), min(plane.place + plane.count, 8 * end)
-    if first >= last:
-        return None
-    return Plane(
-        first - 8 * begin, first - plane.place, last - first, plane.kernel, plane.zero_is_opposite, plane.signs
-    )
+def _cut(place: int, bits: int, begin: int, end: int) -> Plane:
+    """The part of a plane between two bits of the stream, at its place in that piece."""
+    first, last = max(place, begin), min(place + bits, end)
+    count = max(0, last - first)
+    return Plane(first - begin, first - place, count, count == bits)
 
 
 def check_padding(file: File) -> None:

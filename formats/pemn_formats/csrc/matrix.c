@@ -1,0 +1,324 @@
+/* Prediction of the mask bits of a matrix: codecs/matrix.py and codecs/mixing.py. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "coder.h"
+
+/* Include what follows last: see loops.h. */
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC optimize("O3") /* for vectors; at -O2 this compiler makes few */
+#endif
+
+enum {
+    NEIGHBOURS = 6,
+    CONTEXTS = 729, /* 3 to the power of NEIGHBOURS */
+    INPUTS = 7,
+    HISTORY = 256,
+    FEWEST_ROWS = 8,
+    MOST_ROWS = 64,
+    BIAS = 64,
+    STEEP = 32000,
+    LARGEST = 2047,
+    MOST = 1 << 22,
+    RATE = 3 << 10,
+    SLOW = 1 << 20,
+};
+
+/* Rows down, columns right. */
+static const int64_t neighbours[NEIGHBOURS][2] = {{0, -1}, {-1, 0}, {-1, -1}, {-1, 1}, {0, -2}, {-2, 0}};
+static const int64_t first_weights[INPUTS] = {0, 19, 6, 3, 3, 0, 64};
+static const int32_t knots[33] = {1,    2,    4,    6,    10,   17,   27,   45,   74,   120,  194,
+                                  311,  488,  747,  1102, 1546, 2048, 2550, 2994, 3349, 3608, 3785,
+                                  3902, 3976, 4022, 4051, 4069, 4079, 4086, 4090, 4092, 4094, 4095};
+
+/* What is learned from all matrices of a chunk that hold the same plane. */
+typedef struct {
+    int64_t weight[INPUTS], moved[INPUTS];
+    pemn_counts counts[CONTEXTS];
+} Plane;
+
+struct pemn_planes {
+    Plane plane[2];
+    int16_t stretched[PEMN_ONE];
+};
+
+/* A matrix on its way; columns lie one behind the other, each with a number for every row. */
+typedef struct {
+    const pemn_part *part;
+    int64_t columns;
+    int16_t *known;
+    const int8_t *signs; /* in flat order, or NULL */
+    int64_t *sums;
+    int32_t *places; /* of bits, in flat order; -1 for none; or NULL where they follow one another */
+    pemn_counts density;
+} Matrix;
+
+/* Rows that are coded side by side. */
+typedef struct {
+    int64_t first, size, before, history;
+    int16_t alike[MOST_ROWS][HISTORY], missed[MOST_ROWS][HISTORY];
+    int64_t sums[MOST_ROWS], ones[MOST_ROWS];
+    /* of the column at hand, for each bit that is coded: */
+    int64_t row[MOST_ROWS], sign[MOST_ROWS];
+    int32_t input[MOST_ROWS][INPUTS];
+    size_t context[MOST_ROWS];
+} Group;
+
+static int64_t within(int64_t value, int64_t most)
+{
+    return value < -most ? -most : value > most ? most : value;
+}
+
+static int64_t root(int64_t value)
+{
+    int64_t found = (int64_t)sqrt((double)value);
+    while (found * found > value) {
+        found--;
+    }
+    while ((found + 1) * (found + 1) <= value) {
+        found++;
+    }
+    return found;
+}
+
+/* 2^28 over the root of a count. */
+static int64_t over_root(int64_t count)
+{
+    int64_t by = root(count);
+    return ((int64_t)1 << 28) / (by ? by : 1);
+}
+
+static int32_t squash(int64_t odds)
+{
+    int64_t shifted = odds + 2048, at = shifted >> 7, into = shifted & 127;
+    int64_t chance = ((128 - into) * knots[at] + into * knots[at + 1] + 64) >> 7;
+    return (int32_t)(chance < 1 ? 1 : chance > PEMN_ONE - 1 ? PEMN_ONE - 1 : chance);
+}
+
+pemn_planes *pemn_new_planes(void)
+{
+    pemn_planes *planes = calloc(1, sizeof *planes);
+    if (!planes) {
+        return NULL;
+    }
+    for (int p = 0; p < 2; p++) {
+        for (int i = 0; i < INPUTS; i++) {
+            planes->plane[p].weight[i] = first_weights[i] * 1024;
+        }
+        for (int i = 0; i < CONTEXTS; i++) {
+            pemn_begin_counts(&planes->plane[p].counts[i]);
+        }
+    }
+    for (int64_t odds = -LARGEST, chance = 0; chance < PEMN_ONE; chance++) {
+        while (odds < LARGEST && squash(odds) < chance) {
+            odds++;
+        }
+        planes->stretched[chance] = (int16_t)odds;
+    }
+    return planes;
+}
+
+/* The sums of products of what is known of a column with two rows of a group's numbers: below 2^31 / 8. */
+static void products(const int16_t *restrict known, const int16_t *restrict one, const int16_t *restrict other,
+                     int64_t count, int32_t found[2])
+{
+    int32_t first = 0, second = 0;
+    for (int64_t i = 0; i < count; i++) {
+        first += (int32_t)known[i] * one[i];
+        second += (int32_t)known[i] * other[i];
+    }
+    found[0] = first;
+    found[1] = second;
+}
+
+/* Add step times what is known. No product exceeds 128, so that no sum leaves 16 bits. */
+static void follow(int16_t *restrict row, const int16_t *restrict known, int64_t count, int16_t step)
+{
+    for (int64_t i = 0; i < count; i++) {
+        int16_t sum = (int16_t)(row[i] + (int16_t)(step * known[i]));
+        sum = sum > STEEP ? STEEP : sum;
+        row[i] = sum < -STEEP ? -STEEP : sum;
+    }
+}
+
+/* Find what is known of the columns beside one in its kernels, from a row on; NULL beyond the kernel's edge. */
+static void find_neighbours(const Matrix *matrix, int64_t place, int64_t channel, int64_t row,
+                            const int16_t *beside[NEIGHBOURS])
+{
+    const pemn_part *part = matrix->part;
+    for (int n = 0; n < NEIGHBOURS; n++) {
+        int64_t down = place / part->width + neighbours[n][0], right = place % part->width + neighbours[n][1];
+        int inside = down >= 0 && right >= 0 && right < part->width;
+        int64_t column = (down * part->width + right) * part->channels + channel;
+        beside[n] = inside ? matrix->known + column * part->rows + row : NULL;
+    }
+}
+
+static size_t context_of(const int16_t *const beside[NEIGHBOURS], int64_t row, int64_t sign)
+{
+    int64_t context = 0;
+    for (int n = 0; n < NEIGHBOURS; n++) {
+        int known = beside[n] ? beside[n][row] : 0;
+        context = 3 * context + 1 + ((known > 0) - (known < 0)) * sign;
+    }
+    return (size_t)context;
+}
+
+/* Fill the pass with the bits of a column and their chances. */
+static void predict(pemn_pass *pass, Matrix *matrix, Group *group, const pemn_planes *planes, const Plane *plane,
+                    int64_t column)
+{
+    const pemn_part *part = matrix->part;
+    int64_t window = part->height * part->width, place = column / part->channels, channel = column % part->channels;
+    const int16_t *known = matrix->known + column * part->rows + group->before;
+    int64_t both = over_root(group->history * column), along = over_root(column), down = over_root(group->first);
+    const int16_t *beside[NEIGHBOURS];
+    find_neighbours(matrix, place, channel, group->first, beside);
+    pass->size = 0;
+    for (int64_t row = 0; row < group->size; row++) {
+        int64_t flat = (group->first + row) * matrix->columns + channel * window + place;
+        if (matrix->places && matrix->places[flat] < 0) {
+            continue;
+        }
+        int64_t sign = matrix->signs ? matrix->signs[flat] : 1;
+        int32_t found[2];
+        size_t i = pass->size++;
+        products(known, group->alike[row], group->missed[row], group->history, found);
+        pass->place[i] = (size_t)(matrix->places ? matrix->places[flat] : part->start + flat);
+        group->row[i] = row;
+        group->sign[i] = sign;
+        uint16_t chance = matrix->density.chance;
+        if (window > 1) {
+            group->context[i] = context_of(beside, row, sign);
+            chance = plane->counts[group->context[i]].chance;
+        }
+        int64_t inputs[INPUTS] = {
+            BIAS,
+            sign * found[0] * both >> 26,
+            sign * found[1] * both >> 27,
+            sign * group->sums[row] * along >> 22,
+            sign * matrix->sums[column] * down >> 22,
+            group->ones[row] * along >> 22,
+            planes->stretched[chance],
+        };
+        int64_t mixed = 0;
+        for (int k = 0; k < INPUTS; k++) {
+            group->input[i][k] = (int32_t)within(inputs[k], LARGEST);
+            mixed += plane->weight[k] * group->input[i][k];
+        }
+        pass->chance[i] = (uint16_t)squash(within(mixed >> 16, LARGEST));
+    }
+}
+
+/* Take a step along the sum over the block's bits. */
+static void mix_better(const pemn_pass *pass, const Group *group, Plane *plane)
+{
+    for (int k = 0; k < INPUTS; k++) {
+        int64_t sum = 0;
+        for (size_t i = 0; i < pass->size; i++) {
+            sum += (int64_t)group->input[i][k] * (((int32_t)pass->bit[i] << PEMN_PRECISION) - pass->chance[i]);
+        }
+        int64_t step = sum >> 8, size = step < 0 ? -step : step;
+        plane->moved[k] += step * step >> 8;
+        size = size * RATE / root(16 * plane->moved[k] + SLOW);
+        plane->weight[k] = within(plane->weight[k] + (step > 0 ? size : -size), MOST);
+    }
+}
+
+static void learn(const pemn_pass *pass, Matrix *matrix, Group *group, Plane *plane, int64_t column)
+{
+    const pemn_part *part = matrix->part;
+    int windows = part->height * part->width > 1;
+    int density = (matrix->density.chance + 256) >> 9; /* in eighths */
+    int16_t *of_column = matrix->known + column * part->rows;
+    mix_better(pass, group, plane);
+    for (size_t i = 0; i < pass->size; i++) {
+        int64_t row = group->row[i];
+        int surprise = 8 * pass->bit[i] - density, sign = (int)group->sign[i];
+        int error = ((int)pass->bit[i] << PEMN_PRECISION) - pass->chance[i];
+        int missed = ((error + 128) >> 8) * sign;
+        of_column[group->first + row] = (int16_t)(surprise * sign);
+        follow(group->alike[row], of_column + group->before, group->history, (int16_t)(surprise * sign));
+        follow(group->missed[row], of_column + group->before, group->history, (int16_t)missed);
+        group->sums[row] += surprise * sign;
+        group->ones[row] += surprise;
+        pemn_count(&matrix->density, pass->bit[i]);
+        if (windows) {
+            pemn_count(&plane->counts[group->context[i]], pass->bit[i]);
+        }
+    }
+    pemn_settle(&matrix->density);
+    for (size_t i = 0; windows && i < pass->size; i++) {
+        pemn_settle(&plane->counts[group->context[i]]);
+    }
+}
+
+static int code_groups(pemn_pass *pass, Matrix *matrix, Group *group, const pemn_planes *planes, Plane *plane)
+{
+    int64_t rows = matrix->part->rows;
+    for (int64_t first = 0; first < rows; first += group->size) {
+        int64_t size = first / 8 < FEWEST_ROWS ? FEWEST_ROWS : first / 8 > MOST_ROWS ? MOST_ROWS : first / 8;
+        memset(group, 0, sizeof *group);
+        group->first = first;
+        group->size = size < rows - first ? size : rows - first;
+        group->before = first < HISTORY ? 0 : first - HISTORY;
+        group->history = first - group->before;
+        for (int64_t column = 0; column < matrix->columns; column++) {
+            predict(pass, matrix, group, planes, plane, column);
+            if (!pass->size) {
+                continue;
+            }
+            int status = pemn_code_block(pass);
+            if (status != PEMN_DONE) {
+                return status;
+            }
+            learn(pass, matrix, group, plane, column);
+        }
+        for (int64_t column = 0; column < matrix->columns; column++) {
+            for (int64_t row = first; row < first + group->size; row++) {
+                matrix->sums[column] += matrix->known[column * rows + row];
+            }
+        }
+    }
+    pass->size = 0;
+    return PEMN_DONE;
+}
+
+/* Find the places of the bits of a plane that has them for some weights only. */
+static int find_places(Matrix *matrix, const uint8_t *raw)
+{
+    const pemn_part *part = matrix->part;
+    int64_t count = part->rows * matrix->columns, met = 0;
+    for (int64_t i = 0; i < count; i++) {
+        size_t at = (size_t)(part->among + i);
+        int coded = raw[at / 8] >> at % 8 & 1;
+        matrix->places[i] = coded ? (int32_t)(part->start + met) : -1;
+        met += coded;
+    }
+    return met == part->count ? PEMN_DONE : PEMN_WRONG_PLANE;
+}
+
+int pemn_code_matrix(pemn_pass *pass, const pemn_part *part, const int8_t *signs, pemn_planes *planes)
+{
+    int64_t columns = part->channels * part->height * part->width;
+    size_t count = (size_t)(part->rows * columns);
+    Matrix matrix = {.part = part, .columns = columns, .signs = signs};
+    Group *group = malloc(sizeof *group);
+    int status = PEMN_OUT_OF_MEMORY;
+    matrix.known = calloc(count, sizeof *matrix.known);
+    matrix.sums = calloc((size_t)columns, sizeof *matrix.sums);
+    matrix.places = part->among < 0 ? NULL : malloc(count * sizeof *matrix.places);
+    pemn_begin_counts(&matrix.density);
+    if (group && matrix.known && matrix.sums && (part->among < 0 || matrix.places)) {
+        status = part->among < 0 ? PEMN_DONE : find_places(&matrix, pass->raw);
+    }
+    if (status == PEMN_DONE) {
+        status = code_groups(pass, &matrix, group, planes, &planes->plane[part->among >= 0]);
+    }
+    free(matrix.places);
+    free(matrix.sums);
+    free(matrix.known);
+    free(group);
+    return status;
+}
