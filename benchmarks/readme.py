@@ -138,7 +138,8 @@ def masks(results: Mapping[str, Any]) -> str:
     header = ("learned masks", "weights", "n H(density)", "ours", "codec", "`--effort fast`", "NNCodec")
     return (
         "Masks that were really learned are smaller: rows of a layer resemble mixtures of other rows, neighbours in a"
-        " convolution kernel tend to agree, and the coder uses both. In bits a weight, beside the entropy of independent bits of the same densities"
+        " convolution kernel tend to agree, and the coder uses both. In bits a weight, beside the entropy of"
+        " independent bits of the same densities"
         f" (`python -m benchmarks.mask_codecs`):\n\n{table(header, rows)}"
     )
 

@@ -12,7 +12,7 @@ from torch import nn
 from pemn_compress.data import Splits
 from pemn_compress.train.distributed import evaluate_together
 from pemn_compress.train.evaluate import Evaluation
-from pemn_compress.train.size_estimate import MaskCount, count_masks, estimate_bytes, mask_bits
+from pemn_compress.train.size_estimate import MaskCount, count_masks, foresee_bytes, mask_bits
 
 __all__ = ["Measured", "measure"]
 
@@ -62,4 +62,4 @@ def measure(
         split: evaluate_together(model, getattr(splits, split), splits.spec, device=device) for split in watched
     }
     masks = count_masks(model)
-    return Measured(held_out, masks, estimate_bytes(model, masks, residual_dtype))
+    return Measured(held_out, masks, foresee_bytes(model, masks, residual_dtype))

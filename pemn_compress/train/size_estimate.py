@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Sequence
@@ -12,9 +13,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from pemn_compress.layers import dense_weights
 from pemn_compress.masking import masked_weights
+from pemn_compress.saving import to_content
 from pemn_formats.content import LOG8
+from pemn_formats.errors import PemnError
+from pemn_formats.writer import encode
 
-__all__ = ["MaskCount", "count_masks", "estimate_bytes", "mask_bits"]
+__all__ = ["MaskCount", "count_masks", "estimate_bytes", "foresee_bytes", "mask_bits"]
+
+_MOST_CODED = 1 << 24  # weights whose masks are coded to know their bytes, which takes a second
 
 # Measured on files of nine nets: what the codecs leave of the header, of float16 values and of a vector's values.
 _HEADER = 520
@@ -56,8 +62,16 @@ def mask_bits(count: MaskCount) -> float:
     return _entropy(count.nonzero, count.count) + _entropy(count.negative, count.nonzero)
 
 
+def foresee_bytes(model: nn.Module, masks: Sequence[MaskCount], residual_dtype: str = "float16") -> int:
+    """Bytes of the `.pemn` file that an export would write now; an estimate where that takes long or cannot be."""
+    if masks and sum(mask.count for mask in masks) <= _MOST_CODED:
+        with contextlib.suppress(PemnError):
+            return len(encode(to_content(model, residual_dtype=residual_dtype)))
+    return estimate_bytes(model, masks, residual_dtype)
+
+
 def estimate_bytes(model: nn.Module, masks: Sequence[MaskCount], residual_dtype: str = "float16") -> int:
-    """Bytes of the `.pemn` file, to a few per cent: masks at their Shannon bound, residual in a dtype, header.
+    """Bytes of the `.pemn` file: masks as independent bits, which learned ones undercut, residual in a dtype, header.
 
     BatchNorm counts as folded, two numbers a channel. Without masks: the bytes of a dense float32 checkpoint.
     """

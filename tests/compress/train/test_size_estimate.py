@@ -9,7 +9,7 @@ from pemn_compress import models
 from pemn_compress.config import MaskConfig
 from pemn_compress.masking import mask_, masked_weights
 from pemn_compress.saving import save_model
-from pemn_compress.train.size_estimate import MaskCount, count_masks, estimate_bytes, mask_bits
+from pemn_compress.train.size_estimate import MaskCount, count_masks, estimate_bytes, foresee_bytes, mask_bits
 
 
 @pytest.mark.parametrize(
@@ -75,3 +75,23 @@ def test_the_estimate_follows_the_residual_dtype(tmp_path: Path, dtype: str) -> 
     foreseen = estimate_bytes(model, count_masks(model), dtype)
     written = save_model(model, tmp_path / "m.pemn", residual_dtype=dtype).file_bytes
     assert written == pytest.approx(foreseen, rel=0.07)
+
+
+def test_what_is_foreseen_knows_what_the_coder_saves(tmp_path: Path) -> None:
+    """Masks with structure, as learned ones have it: the estimate takes their bits for independent, the coder not."""
+    model = mask_(torch.nn.Sequential(torch.nn.Linear(96, 96, bias=False)), MaskConfig())
+    with torch.no_grad():
+        for _, weight, score in masked_weights(model):
+            wanted = torch.randn(96, 1) @ torch.randn(1, 96)
+            score.copy_(wanted * weight.unmasked().sign())
+    written = save_model(model, tmp_path / "m.pemn").file_bytes
+    assert foresee_bytes(model, count_masks(model)) == written
+    assert estimate_bytes(model, count_masks(model)) > 1.3 * written
+
+
+def test_what_cannot_be_saved_is_estimated() -> None:
+    model = torch.nn.Sequential(
+        mask_(torch.nn.Linear(32, 32), MaskConfig(seed=1)), mask_(torch.nn.Linear(32, 32), MaskConfig(seed=2))
+    )
+    masks = count_masks(model)
+    assert foresee_bytes(model, masks) == estimate_bytes(model, masks)
