@@ -84,13 +84,14 @@ def test_no_trained_file_is_larger(
 def test_a_convmixer_fills_every_budget(budget: int) -> None:
     options = RunConfig(model="convmixer", model_args={"patch": 4, "depth": 6})
     best = candidates(budget, options, CIFAR.to_input())[0]
-    assert best.sure
-    assert 0.97 * budget <= best.bytes.least.file <= budget
+    assert best.sure == (budget <= 12_000)  # wide ones usually code smaller
+    assert 0.97 * budget <= best.bytes.least.file <= 1.1 * budget
+    assert 0.97 * budget <= best.bytes.likely <= budget
     assert best.used >= 0.99
     assert best.model_args["patch"] == 4
     wider = {**best.model_args, "dim": int(best.model_args["dim"]) + 1}
     over = bytes_of_a_net(dataclasses.replace(options, model_args=wider), CIFAR.to_input())
-    assert over.least.file > budget
+    assert over.likely > budget
 
 
 def test_the_file_of_the_widest_net_is_as_large_as_foreseen() -> None:
@@ -106,7 +107,7 @@ def test_kernels_that_code_smaller_may_be_steered(budget: int) -> None:
     found = candidates(budget, RunConfig(model="resnet", model_args={"depth": 14}), CIFAR.to_input())
     assert all(each.bytes.likely <= budget for each in found)
     assert not found[0].sure
-    assert found[0].bytes.least.file <= 1.25 * budget
+    assert found[0].bytes.least.file <= 1.34 * budget
     fixed = candidates(
         budget, RunConfig(model="resnet", model_args={"depth": 14}, mask=MaskConfig(learner="topk")), CIFAR.to_input()
     )
