@@ -34,31 +34,30 @@ def _mixer(dim: int, depth: int, **options: Any) -> dict[str, Any]:
     return {"model": "convmixer", "model_args": {"dim": dim, "depth": depth, "kernel": 5, "patch": 4}, **options}
 
 
-# Budget -> candidate -> options beside the preset `default`. Widths are the largest that the budget holds.
+# Budget -> candidate -> options beside the preset `default`. Widths are about the largest that the budget holds, with
+# masks as they code after learning.
 CANDIDATES: Mapping[int, Mapping[str, dict[str, Any]]] = {
     12_000: {
-        "resnet-8": _resnet(8, 18),
-        "resnet-14": _resnet(14, 12),
-        "resnet-20": _resnet(20, 9),
-        "convmixer, depth 3": _mixer(124, 3),
-        "convmixer, depth 6": _mixer(82, 6),
-        "resnet-8, rate 0.01": _resnet(8, 18, lr=0.01),
-        "resnet-8, rate 0.04": _resnet(8, 18, lr=0.04),
-        "resnet-8, dense ends in 8 bits": _resnet(8, 18, int8_layers=("first", "last")),
-        "resnet-8, ternary": _resnet(8, 12, alphabet="ternary"),
+        "resnet-14": _resnet(14, 13),
+        "resnet-8": _resnet(8, 20),
+        "convmixer, depth 3": _mixer(137, 3),
+        "resnet-14, rate 0.01": _resnet(14, 13, lr=0.01),
+        "resnet-14, rate 0.04": _resnet(14, 13, lr=0.04),
     },
     33_000: {
-        "resnet-8": _resnet(8, 31),
-        "resnet-14": _resnet(14, 20),
-        "convmixer, depth 3": _mixer(240, 3),
+        "resnet-14": _resnet(14, 23),
+        "resnet-8": _resnet(8, 36),
+        "convmixer, depth 3": _mixer(261, 3),
     },
     66_000: {
-        "resnet-8": _resnet(8, 45),
-        "resnet-14": _resnet(14, 29),
+        "resnet-14": _resnet(14, 34),
+        "resnet-8": _resnet(8, 54),
+        "convmixer, depth 3": _mixer(396, 3),
     },
     170_000: {
-        "resnet-8": _resnet(8, 73),
-        "resnet-14": _resnet(14, 48),
+        "resnet-14": _resnet(14, 56),
+        "resnet-8": _resnet(8, 87),
+        "convmixer, depth 3": _mixer(664, 3),
     },
 }
 

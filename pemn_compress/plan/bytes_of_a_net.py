@@ -11,24 +11,31 @@ from pemn_compress.saving import to_content
 from pemn_compress.train.building import build_model
 from pemn_compress.train.run_config import RunConfig
 from pemn_compress.within import DTYPES_BY_SIZE
-from pemn_formats.content import Content
+from pemn_formats.content import Content, MaskedSpec
 from pemn_formats.foresight import Foreseen, most_bytes
 
-__all__ = ["FEWEST_BITS", "LARGEST_DTYPE", "SMALLEST_DTYPE", "NetBytes", "bytes_of_a_net", "can_steer"]
+__all__ = [
+    "LARGEST_DTYPE",
+    "SMALLEST_DTYPE",
+    "NetBytes",
+    "bytes_of_a_net",
+    "can_steer",
+]
 
 SMALLEST_DTYPE, LARGEST_DTYPE = DTYPES_BY_SIZE[0], DTYPES_BY_SIZE[-1]
 """Between these a file of a budget stores what is not masked, unless a run names one dtype."""
 
-FEWEST_BITS = 0.7
-"""Bits a weight down to which training may steer; below 0.6 a smaller net at one bit is better."""
+_FEWEST_BITS, _FEWEST_BITS_OF_KERNELS = 0.7, 0.5
+"""Bits a weight down to which training may steer, in general and in dense k x k convolutions, whose masks code smaller
+by themselves; with fewer a smaller net is better."""
 
 _KERNELS_SAVE = 0.25
 _WIDE_SAVE, _NARROW, _WIDE = 0.1, 96, 384
 """The part of their bits that learned masks save: rows resemble mixtures of other rows, neighbours in a kernel agree.
 
-Dense k x k convolutions were seen to save 0.34 to 0.53 after one to six epochs of CIFAR-10. Other matrices save the more
-the wider they are: 0.17 to 0.23 at 378 x 378, 0.03 to 0.13 at 128 x 128, nothing to rely on below. Longer training saves
-less of them, so that a plan takes less than was seen."""
+Dense k x k convolutions were seen to save 0.34 to 0.53 after one to six epochs of CIFAR-10. Other matrices save the
+more the wider they are: 0.17 to 0.23 at 378 x 378, 0.03 to 0.13 at 128 x 128, nothing to rely on below. A plan takes
+less than was seen, because longer training may save less."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +69,7 @@ def bytes_of_a_net(options: RunConfig, described: Mapping[str, Any]) -> NetBytes
     least = most_bytes(small)
     steers = can_steer(options)
     saved = _saved_bits(small) / 8 if steers else 0.0
-    spared = (1 - FEWEST_BITS) * least.masks if steers else 0.0
+    spared = _fewest_saved(small) / 8 if steers else 0.0
     return NetBytes(
         weights=sum(tensor.numel for tensor in small.masked),
         least=least,
@@ -84,11 +91,21 @@ def can_steer(options: RunConfig) -> bool:
 
 
 def _saved_bits(content: Content) -> float:
-    """The bits that masks usually save; a convolution of pixels has too few inputs to count as one of kernels."""
+    """The bits that masks usually save."""
     saved = 0.0
     for tensor in content.masked:
-        dense = math.prod(tensor.shape[2:]) > 1 and tensor.shape[1] > 4
         side = min(tensor.shape[0], tensor.numel // tensor.shape[0])
         wide = min(1.0, max(0.0, (side - _NARROW) / (_WIDE - _NARROW)))
-        saved += tensor.numel * (_KERNELS_SAVE if dense else _WIDE_SAVE * wide)
+        saved += tensor.numel * (_KERNELS_SAVE if _has_kernels(tensor) else _WIDE_SAVE * wide)
     return saved
+
+
+def _fewest_saved(content: Content) -> float:
+    """The bits that masks save when training steers as far as it may."""
+    fewest = (_FEWEST_BITS_OF_KERNELS if _has_kernels(tensor) else _FEWEST_BITS for tensor in content.masked)
+    return sum(tensor.numel * (1 - bits) for tensor, bits in zip(content.masked, fewest, strict=True))
+
+
+def _has_kernels(tensor: MaskedSpec) -> bool:
+    """Whether it is a dense convolution; one of pixels has too few inputs to count."""
+    return math.prod(tensor.shape[2:]) > 1 and tensor.shape[1] > 4

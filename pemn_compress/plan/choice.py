@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from pemn_compress.plan.bytes_of_a_net import FEWEST_BITS, bytes_of_a_net, can_steer
+from pemn_compress.plan.bytes_of_a_net import bytes_of_a_net, can_steer
 from pemn_compress.plan.candidates import candidates
 from pemn_compress.plan.shapes import FAMILIES
 from pemn_compress.train.run_config import RunConfig
@@ -36,7 +36,7 @@ def planned(options: RunConfig, described: Mapping[str, Any]) -> RunConfig:
     found = bytes_of_a_net(options, described)
     if found.fewest > options.budget:
         remedy = "leave its width out" if family is not None else "choose a smaller one"
-        steered = f" ({found.fewest:,} B with {FEWEST_BITS} bits a weight)" if can_steer(options) else ""
+        steered = f" ({found.fewest:,} B at the fewest bits a weight)" if can_steer(options) else ""
         raise PemnError(
             f"the model {options.model} as given takes up to {found.least.file:,} B{steered}, more than the "
             f"budget of {options.budget:,} B; {remedy}, or raise the budget"
