@@ -78,6 +78,7 @@ def test_many_batches_augmented_together_are_those_augmented_alone(
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a machine of one core
 def test_the_number_of_workers_changes_nothing(images: ImageSet, spec: DataSpec) -> None:
     alone = TrainBatches(images, spec, dataclasses.replace(PER_IMAGE, workers=0), CPU)
     helped = TrainBatches(images, spec, dataclasses.replace(PER_IMAGE, workers=2), CPU)

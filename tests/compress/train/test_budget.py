@@ -135,7 +135,7 @@ def test_a_preset_may_carry_a_budget(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"budget": 4_000, "regular": True}, "a regular run has none; leave --regular or --budget out"),
         (
             {"budget": 2_000, "model_args": {"hidden": 128}},
-            "up to [0-9,]+ B .[0-9,]+ B with 0.7 bits a weight., more than",
+            "up to [0-9,]+ B .[0-9,]+ B at the fewest bits a weight., more than",
         ),
         (
             {"budget": 2_000, "model_args": {"hidden": 80}, "learner": "topk"},
