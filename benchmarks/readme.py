@@ -132,15 +132,21 @@ def masks(results: Mapping[str, Any]) -> str:
             each["chosen"]["codec"],
             _bits(each["efforts"]["fast"]["bytes"], each["weights"]),
             _bits((each["rivals"]["nncodec"] or {}).get("bytes"), each["weights"]),
+            f"{each['efforts']['best']['decode_million_weights_per_s']:,.0f}",
         )
         for each in results["learned"]
     ]
-    header = ("learned masks", "weights", "n H(density)", "ours", "codec", "`--effort fast`", "NNCodec")
+    header = (
+        *("learned masks", "weights", "n H(density)", "ours", "codec", "`--effort fast`", "NNCodec"),
+        "ours read, million weights a second",
+    )
     return (
         "Masks that were really learned are smaller: rows of a layer resemble mixtures of other rows, neighbours in a"
         " convolution kernel tend to agree, and the coder uses both. In bits a weight, beside the entropy of"
         " independent bits of the same densities"
-        f" (`python -m benchmarks.mask_codecs`):\n\n{table(header, rows)}"
+        f" (`python -m benchmarks.mask_codecs`, one thread):\n\n{table(header, rows)}\n\n"
+        "`--effort fast` leaves the context coder out, and what it writes is read far sooner; without the compiled"
+        " loops the coder is much slower."
     )
 
 
