@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import os
 from collections import Counter
 from collections.abc import Mapping
@@ -25,6 +26,7 @@ from pemn_compress.logits import (
     synthetic_inputs,
 )
 from pemn_compress.masking import merge_
+from pemn_compress.plan.candidates import LEAST_USED
 from pemn_compress.saving import to_content
 from pemn_compress.train.evaluate import Evaluation, evaluate
 from pemn_compress.train.run import RunFolder
@@ -59,6 +61,16 @@ class ExportReport:
     not_evaluated: str | None
     budget: int | None = None
     residual_dtypes: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def room(self) -> float:
+        """How much wider a net would fill a budget of which the file leaves more than 3 %; 0 where it leaves less.
+
+        The bytes of masks grow as the square of the width.
+        """
+        if self.budget is None or self.ledger.file_bytes >= LEAST_USED * self.budget:
+            return 0.0
+        return math.sqrt(1 + (self.budget - self.ledger.file_bytes) / self.ledger.masks) - 1
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON values."""

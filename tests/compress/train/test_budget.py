@@ -41,6 +41,12 @@ def test_a_file_uses_its_budget_and_no_more(tmp_path: Path, model: str, budget: 
     report = export_run(run, tmp_path / "m.pemn", evaluate_on_test=False)
     assert 0.97 * budget <= (tmp_path / "m.pemn").stat().st_size <= budget
     assert report.budget == budget
+    assert report.room == 0
+    wide = export_run(run, tmp_path / "w.pemn", budget=3 * budget)
+    assert wide.room > 0
+    assert wide.ledger.masks * (1 + wide.room) ** 2 == pytest.approx(
+        wide.ledger.masks + 3 * budget - wide.ledger.file_bytes
+    )
     assert set(report.residual_dtypes) <= {"log8", "float16", "float32"}
 
 
