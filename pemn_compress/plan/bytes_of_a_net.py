@@ -29,7 +29,7 @@ _FEWEST_BITS, _FEWEST_BITS_OF_KERNELS = 0.7, 0.5
 """Bits a weight down to which training may steer, in general and in dense k x k convolutions, whose masks code smaller
 by themselves; with fewer a smaller net is better."""
 
-_KERNELS_SAVE = 0.25
+_KERNELS_SAVE = 0.33
 _WIDE_SAVE, _NARROW, _WIDE = 0.1, 96, 384
 """The part of their bits that learned masks save: rows resemble mixtures of other rows, neighbours in a kernel agree.
 

@@ -107,7 +107,7 @@ def test_kernels_that_code_smaller_may_be_steered(budget: int) -> None:
     found = candidates(budget, RunConfig(model="resnet", model_args={"depth": 14}), CIFAR.to_input())
     assert all(each.bytes.likely <= budget for each in found)
     assert not found[0].sure
-    assert found[0].bytes.least.file <= 1.34 * budget
+    assert found[0].bytes.least.file <= 1.5 * budget
     fixed = candidates(
         budget, RunConfig(model="resnet", model_args={"depth": 14}, mask=MaskConfig(learner="topk")), CIFAR.to_input()
     )
