@@ -6,13 +6,10 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-import numpy as np
-import numpy.typing as npt
-
+from pemn_formats.base_signs import base_signs
 from pemn_formats.content import MaskedSpec, Prototype
 from pemn_formats.lattice import Flat, Lattice, Matrix, growing
 from pemn_formats.manifest import Manifest
-from pemn_formats.reconstruct import base_range
 
 __all__ = ["FEWEST_ALONE", "FEWEST_COLUMNS", "FEWEST_ROWS", "MOST_BLOCKS", "mask_lattice"]
 
@@ -25,8 +22,6 @@ MOST_BLOCKS = 1 << 19
 Flat bits of one plane, if they are not too few, are coded alone while there are blocks left for them. Honest nets stay
 far below the last bound; without it a small hostile file could keep a reader busy for long.
 """
-
-_VALUES_AT_ONCE = 1 << 18  # their floats take several times the memory of their signs
 
 
 def mask_lattice(manifest: Manifest, prototypes: Sequence[Prototype], start: int, length: int) -> Lattice:
@@ -75,7 +70,7 @@ def _matrices(tensor: MaskedSpec, prototypes: Sequence[Prototype], seed: int, at
         channels=channels,
         height=math.prod(window) // width,
         width=width,
-        signs=lambda: _signs(tensor, prototypes, seed, first * columns, (last - first) * columns),
+        signs=lambda: base_signs(prototypes, tensor, seed, first * columns, (last - first) * columns),
     )
     if tensor.kept is None:
         return [matrix]
@@ -102,17 +97,3 @@ def _flat(at: int, first: int, last: int, end: int) -> Iterator[Flat]:
     begin, stop = max(0, at + first), min(end, at + last)
     if begin < stop:
         yield Flat(begin, stop - begin)
-
-
-def _signs(
-    tensor: MaskedSpec, prototypes: Sequence[Prototype], seed: int, start: int, count: int
-) -> npt.NDArray[np.int8]:
-    length = prototypes[tensor.prototype].length
-    # A part of a permuted or repeated prototype takes all of its values.
-    in_parts = not tensor.span and (length >= start + count or 16 * length <= _VALUES_AT_ONCE)
-    step = _VALUES_AT_ONCE if in_parts else count
-    signs = np.empty(count, dtype=np.int8)
-    for at in range(0, count, step):
-        values = base_range(prototypes, tensor, seed, start + at, min(step, count - at))
-        np.subtract(2 * (values > 0).view(np.int8), 1, out=signs[at : at + values.size])
-    return signs

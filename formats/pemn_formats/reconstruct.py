@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,6 @@ from pemn_formats.values import unit_values
 
 __all__ = [
     "base",
-    "base_range",
     "channel_scales",
     "codes",
     "float_values",
@@ -43,22 +41,13 @@ def prototype_values(prototype: Prototype, seed: int, stream: int, start: int, c
 
 def base(content: Content, tensor: MaskedSpec) -> npt.NDArray[np.float32]:
     """Return the base of a masked tensor, before scale and mask: float32 of shape (numel,)."""
-    return base_range(content.prototypes, tensor, content.seed, 0, tensor.numel)
-
-
-def base_range(
-    prototypes: Sequence[Prototype], tensor: MaskedSpec, seed: int, start: int, count: int
-) -> npt.NDArray[np.float32]:
-    """Return places `start` to `start + count` of the base of a masked tensor, float32 of shape (count,)."""
-    prototype, stream = prototypes[tensor.prototype], tensor.prototype
+    prototype, stream = content.prototypes[tensor.prototype], tensor.prototype
     if tensor.span:
-        values = prototype_values(prototype, seed, stream, 0, prototype.length)
-        return permuted(values, tensor.span, seed, PERMUTATION_STREAM + stream, start, count)
-    first = start % prototype.length
-    if first + count <= prototype.length:
-        return prototype_values(prototype, seed, stream, first, count)
-    values = prototype_values(prototype, seed, stream, 0, prototype.length)
-    return np.resize(np.roll(values, -first), count)
+        values = prototype_values(prototype, content.seed, stream, 0, prototype.length)
+        return permuted(values, tensor.span, content.seed, PERMUTATION_STREAM + stream, 0, tensor.numel)
+    if tensor.numel <= prototype.length:
+        return prototype_values(prototype, content.seed, stream, 0, tensor.numel)
+    return np.resize(prototype_values(prototype, content.seed, stream, 0, prototype.length), tensor.numel)
 
 
 def scale_of(content: Content, tensor: MaskedSpec) -> npt.NDArray[np.float32]:

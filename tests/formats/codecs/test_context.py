@@ -233,28 +233,6 @@ def test_a_patch_has_no_matrices_but_densities() -> None:
     assert mask_lattice(manifest_of(patch), content.prototypes, 0, 288) == (Flat(0, 2304, alone=True),)
 
 
-@pytest.mark.parametrize("at_once", [1 << 18, 64])
-def test_signs_follow_the_fill(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tiled, permuted, fresh and stored values: the lattice's signs are those of the base, wherever it starts."""
-    monkeypatch.setattr("pemn_formats.mask_lattice._VALUES_AT_ONCE", at_once)
-    tensor = MaskedTensor("w", (100, 3, 3), 0, 0, "keep", np.float32(1.0), None, (np.zeros(113, np.uint8),))
-    stored = np.linspace(-1, 1, 7).astype(np.float32)
-    for prototype, span in (
-        (Prototype(4, "uniform"), 0),
-        (Prototype(7, "uniform"), 0),
-        (Prototype(900, "uniform"), 0),
-        (Prototype(7, "uniform"), 900),
-        (Prototype(7, "float32", stored), 0),
-    ):
-        content = Content(5, (prototype,), (replace(tensor, span=span),))
-        (kernels, tail) = mask_lattice(manifest_of(content), content.prototypes, 10, 100)[1:]
-        assert isinstance(kernels, Matrix)
-        assert kernels.signs is not None
-        expected = np.where(base(content, content.masked[0]) > 0, 1, -1)
-        assert np.array_equal(kernels.signs(), expected[81 : 81 + kernels.count])
-        assert tail.start == kernels.start + kernels.count
-
-
 def test_lanes_grow_with_the_flat_bits() -> None:
     sizes = (1, 65_535, 65_536, 1 << 18, 1 << 22, 1 << 30)
     assert [lanes((Flat(0, bits),)) for bits in sizes] == [4, 4, 8, 32, 512, 512]
