@@ -62,4 +62,5 @@ def measure(
         split: evaluate_together(model, getattr(splits, split), splits.spec, device=device) for split in watched
     }
     masks = count_masks(model)
-    return Measured(held_out, masks, foresee_bytes(model, masks, residual_dtype))
+    size = foresee_bytes(model, masks, residual_dtype, described=splits.spec.to_input())
+    return Measured(held_out, masks, size)

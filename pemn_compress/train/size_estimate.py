@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -16,11 +17,13 @@ from pemn_compress.masking import masked_weights
 from pemn_compress.saving import to_content
 from pemn_formats.content import LOG8
 from pemn_formats.errors import PemnError
+from pemn_formats.native import compiled
 from pemn_formats.writer import encode
 
 __all__ = ["MaskCount", "count_masks", "estimate_bytes", "foresee_bytes", "mask_bits"]
 
-_MOST_CODED = 1 << 24  # weights whose masks are coded to know their bytes, which takes a second
+# Weights whose masks are coded to know their bytes, which takes a second or two: with the compiled loops, and in numpy.
+_MOST_CODED, _MOST_CODED_IN_NUMPY = 1 << 24, 1 << 16
 
 # Measured on files of nine nets: what the codecs leave of the header, of float16 values and of a vector's values.
 _HEADER = 520
@@ -62,11 +65,21 @@ def mask_bits(count: MaskCount) -> float:
     return _entropy(count.nonzero, count.count) + _entropy(count.negative, count.nonzero)
 
 
-def foresee_bytes(model: nn.Module, masks: Sequence[MaskCount], residual_dtype: str = "float16") -> int:
-    """Bytes of the `.pemn` file that an export would write now; an estimate where that takes long or cannot be."""
-    if masks and sum(mask.count for mask in masks) <= _MOST_CODED:
+def foresee_bytes(
+    model: nn.Module,
+    masks: Sequence[MaskCount],
+    residual_dtype: str = "float16",
+    *,
+    described: Mapping[str, Any] | None = None,
+) -> int:
+    """Bytes of the `.pemn` file that an export would write now; an estimate where that takes long or cannot be.
+
+    `described` is what the network takes, as `DataSpec.to_input` gives it.
+    """
+    most = _MOST_CODED_IN_NUMPY if compiled() is None else _MOST_CODED
+    if masks and sum(mask.count for mask in masks) <= most:
         with contextlib.suppress(PemnError):
-            return len(encode(to_content(model, residual_dtype=residual_dtype)))
+            return len(encode(to_content(model, input=described, residual_dtype=residual_dtype)))
     return estimate_bytes(model, masks, residual_dtype)
 
 

@@ -7,6 +7,7 @@ import torch
 
 from pemn_compress import models
 from pemn_compress.config import MaskConfig
+from pemn_compress.data.known import stand_in
 from pemn_compress.masking import mask_, masked_weights
 from pemn_compress.saving import save_model
 from pemn_compress.train.size_estimate import MaskCount, count_masks, estimate_bytes, foresee_bytes, mask_bits
@@ -84,9 +85,23 @@ def test_what_is_foreseen_knows_what_the_coder_saves(tmp_path: Path) -> None:
         for _, weight, score in masked_weights(model):
             wanted = torch.randn(96, 1) @ torch.randn(1, 96)
             score.copy_(wanted * weight.unmasked().sign())
-    written = save_model(model, tmp_path / "m.pemn").file_bytes
-    assert foresee_bytes(model, count_masks(model)) == written
+    described = stand_in(10, 3, 32).to_input()
+    written = save_model(model, tmp_path / "m.pemn", input=described).file_bytes
+    assert foresee_bytes(model, count_masks(model), described=described) == written
     assert estimate_bytes(model, count_masks(model)) > 1.3 * written
+
+
+@pytest.mark.parametrize("loops", [None, object()], ids=["numpy", "compiled"])
+def test_what_takes_long_to_code_is_estimated(loops: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    coded: list[int] = []
+    monkeypatch.setattr("pemn_compress.train.size_estimate.compiled", lambda: loops)
+    monkeypatch.setattr("pemn_compress.train.size_estimate.encode", lambda _: bytes(coded.append(1) or 7))
+    for side in (256, 257):
+        model = mask_(torch.nn.Linear(side, side, bias=False), MaskConfig())
+        masks = count_masks(model)
+        estimated = loops is None and side == 257
+        assert foresee_bytes(model, masks) == (estimate_bytes(model, masks) if estimated else 7)
+    assert len(coded) == (1 if loops is None else 2)
 
 
 def test_what_cannot_be_saved_is_estimated() -> None:
