@@ -11,7 +11,7 @@ import numpy.typing as npt
 __all__ = ["BLOCK", "Flat", "Lattice", "Matrix", "Signs", "groups", "growing"]
 
 BLOCK = 1024
-"""The most bits that are predicted at once, before any of them is learned from; of `Flat` bits by themselves more."""
+"""Shared bits are predicted so many at once, before any of them is learned from."""
 
 _FIRST, _LARGEST = 32, 8192
 _FEWEST_ROWS, _MOST_ROWS = 8, 64

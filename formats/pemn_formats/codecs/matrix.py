@@ -19,13 +19,13 @@ from pemn_formats.codecs.rans import PRECISION
 from pemn_formats.errors import FormatError
 from pemn_formats.lattice import Matrix, groups
 
-__all__ = ["NEIGHBOURS", "WRONG_PLANE", "Block", "Plane", "matrix_blocks"]
+__all__ = ["WRONG_PLANE", "Block", "Plane", "matrix_blocks"]
 
 WRONG_PLANE = "a ternary mask has another number of nonzero weights than its tensor says"
 
 # (rows down, columns right) of the neighbours in a kernel, the most telling first.
-NEIGHBOURS = ((0, -1), (-1, 0), (-1, -1), (-1, 1), (0, -2), (-2, 0))
-_CONTEXTS = 3 ** len(NEIGHBOURS)
+_NEIGHBOURS = ((0, -1), (-1, 0), (-1, -1), (-1, 1), (0, -2), (-2, 0))
+_CONTEXTS = 3 ** len(_NEIGHBOURS)
 _HISTORY = 256  # rows
 _BIAS = 64
 _STEEP = 32_000
@@ -82,7 +82,7 @@ class _Weights:
             ((down + below) * part.width + right + beside) * part.channels + channel
             if down + below >= 0 and 0 <= right + beside < part.width
             else -1
-            for below, beside in NEIGHBOURS
+            for below, beside in _NEIGHBOURS
         ]
 
 

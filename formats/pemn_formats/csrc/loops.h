@@ -47,8 +47,9 @@ typedef struct {
 enum { PEMN_DONE, PEMN_OUT_OF_BYTES, PEMN_LEFT_OVER, PEMN_OUT_OF_MEMORY, PEMN_WRONG_PLANE };
 #define PEMN_MOST_LANES 512
 
-/* Decode into raw, which is all zeros and holds every part; signs are those of the matrices, one behind the other, and
- * the number of lanes is a power of two. Stored are at least 4 * lanes bytes, an even number; no state is below 2^16. */
+/* Decode into raw, which is all zeros and holds every part; signs are those of the matrices that have them, one behind
+ * the other, and the number of lanes is a power of two. Stored are at least 4 * lanes bytes, an even number; no state
+ * is below 2^16. */
 int pemn_context_decode(uint8_t *raw, const pemn_part *parts, size_t count, const int8_t *signs, size_t lanes,
                         const uint8_t *stored, size_t stored_bytes);
 

@@ -170,14 +170,14 @@ static void predict(pemn_pass *pass, Matrix *matrix, Group *group, const pemn_pl
                     int64_t column)
 {
     const pemn_part *part = matrix->part;
-    int64_t window = part->height * part->width, place = column / part->channels, channel = column % part->channels;
+    int64_t kernel = part->height * part->width, place = column / part->channels, channel = column % part->channels;
     const int16_t *known = matrix->known + column * part->rows + group->before;
     int64_t both = over_root(group->history * column), along = over_root(column), down = over_root(group->first);
     const int16_t *beside[NEIGHBOURS];
     find_neighbours(matrix, place, channel, group->first, beside);
     pass->size = 0;
     for (int64_t row = 0; row < group->size; row++) {
-        int64_t flat = (group->first + row) * matrix->columns + channel * window + place;
+        int64_t flat = (group->first + row) * matrix->columns + channel * kernel + place;
         if (matrix->places && matrix->places[flat] < 0) {
             continue;
         }
@@ -189,7 +189,7 @@ static void predict(pemn_pass *pass, Matrix *matrix, Group *group, const pemn_pl
         group->row[i] = row;
         group->sign[i] = sign;
         uint16_t chance = matrix->density.chance;
-        if (window > 1) {
+        if (kernel > 1) {
             group->context[i] = context_of(beside, row, sign);
             chance = plane->counts[group->context[i]].chance;
         }
@@ -229,7 +229,7 @@ static void mix_better(const pemn_pass *pass, const Group *group, Plane *plane)
 static void learn(const pemn_pass *pass, Matrix *matrix, Group *group, Plane *plane, int64_t column)
 {
     const pemn_part *part = matrix->part;
-    int windows = part->height * part->width > 1;
+    int kernels = part->height * part->width > 1;
     int density = (matrix->density.chance + 256) >> 9; /* in eighths */
     int16_t *of_column = matrix->known + column * part->rows;
     mix_better(pass, group, plane);
@@ -244,12 +244,12 @@ static void learn(const pemn_pass *pass, Matrix *matrix, Group *group, Plane *pl
         group->sums[row] += surprise * sign;
         group->ones[row] += surprise;
         pemn_count(&matrix->density, pass->bit[i]);
-        if (windows) {
+        if (kernels) {
             pemn_count(&plane->counts[group->context[i]], pass->bit[i]);
         }
     }
     pemn_settle(&matrix->density);
-    for (size_t i = 0; windows && i < pass->size; i++) {
+    for (size_t i = 0; kernels && i < pass->size; i++) {
         pemn_settle(&plane->counts[group->context[i]]);
     }
 }
