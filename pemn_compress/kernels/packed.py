@@ -13,6 +13,8 @@ import triton.language as tl
 __all__ = ["multiply", "supports"]
 
 _LIMIT = 1 << 30
+_ROWS = 16  # the fewest of the inputs that a program of a matrix takes
+_MOST_ROWS = 65_535 * _ROWS  # CUDA's limit of the grid's second axis; so many rows make up for a dense weight besides
 _BLOCK = {"ones": 32, "bits": 32, "signed": 128}  # weights that a row must be a multiple of
 _DTYPES = {torch.float32: "float32", torch.float16: "float16", torch.bfloat16: "bfloat16"}
 _VECTORS = 2  # up to so many rows each is multiplied as a vector
@@ -21,7 +23,7 @@ _VECTORS = 2  # up to so many rows each is multiplied as a vector
 def supports(rows: torch.Tensor, source: str, length: int) -> bool:
     """Say whether the kernels take a product: values of +1 and -1, rows of whole words or generator blocks."""
     columns = rows.shape[1]
-    fits = 0 < columns < _LIMIT and 0 < rows.shape[0] < _LIMIT and (source != "bits" or length < _LIMIT)
+    fits = 0 < columns < _LIMIT and 0 < rows.shape[0] <= _MOST_ROWS and (source != "bits" or length < _LIMIT)
     return source in _BLOCK and columns % _BLOCK[source] == 0 and rows.dtype in _DTYPES and fits
 
 
@@ -60,11 +62,11 @@ def multiply(
             grid = (triton.cdiv(outputs, 8), batch)
             _vector_kernel[grid](*operands, **settings, OUTS=8, PART=256 if source == "bits" else 512, num_warps=2)
         else:
-            tall = 16 if batch <= 16 else 32 if batch <= 32 else 64
+            tall = _ROWS if batch <= _ROWS else 32 if batch <= 32 else 64
             wide = 32 if batch <= 32 else 64
             part = 128
             if rows.dtype == torch.float32:  # wider weights, and inputs in two halves, need more registers
-                tall, wide, part = min(tall, 16 if source == "signed" else 32), 32, 128 if source == "signed" else 64
+                tall, wide, part = min(tall, _ROWS if source == "signed" else 32), 32, 128 if source == "signed" else 64
             grid = (triton.cdiv(outputs, wide), triton.cdiv(batch, tall))
             _matrix_kernel[grid](*operands, **settings, ROWS=tall, OUTS=wide, PART=part, num_warps=4, num_stages=2)
     return out

@@ -90,6 +90,8 @@ def test_what_falls_back(device: str) -> None:
     assert not packed.supports(rows.double(), "ones", 0)
     assert not packed.supports(rows[:, :40], "bits", 5)
     assert not packed.supports(rows[:0], "ones", 0)
+    assert packed.supports(rows[:1].expand(65_535 * 16, -1), "ones", 0)
+    assert not packed.supports(rows[:1].expand(65_535 * 16 + 1, -1), "ones", 0)  # more programs than a launch has
 
 
 @pytest.mark.parametrize("batch", [1, 3])
