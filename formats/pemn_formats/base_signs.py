@@ -17,14 +17,14 @@ from pemn_formats.reconstruct import prototype_values
 
 __all__ = ["base_signs"]
 
-Integers = npt.NDArray[np.int64]
-Signs = npt.NDArray[np.int8]
+_Integers = npt.NDArray[np.int64]
+_Signs = npt.NDArray[np.int8]
 
 _AT_ONCE = 1 << 18  # their floats take several times the memory of their signs
 _PIECE = 1 << 12
 
 
-def base_signs(prototypes: Sequence[Prototype], tensor: MaskedSpec, seed: int, start: int, count: int) -> Signs:
+def base_signs(prototypes: Sequence[Prototype], tensor: MaskedSpec, seed: int, start: int, count: int) -> _Signs:
     """Return 1 where the base of a masked tensor is above 0, else -1, from place `start` on: int8 of shape (count,)."""
     stream = tensor.prototype
     drawn = _Drawn(prototypes[stream], seed, stream)
@@ -47,7 +47,7 @@ class _Drawn:
         self.prototype, self.length = prototype, prototype.length
         self._seed, self._stream = seed, stream
 
-    def part(self, start: int, count: int) -> Signs:
+    def part(self, start: int, count: int) -> _Signs:
         """Return `count` of them, from number `start` on."""
         signs = np.empty(count, dtype=np.int8)
         for at in range(0, count, _AT_ONCE):
@@ -55,7 +55,7 @@ class _Drawn:
             signs[at : at + size] = _signs(prototype_values(self.prototype, self._seed, self._stream, start + at, size))
         return signs
 
-    def at(self, index: Integers) -> Signs:
+    def at(self, index: _Integers) -> _Signs:
         """Return those of the given numbers; pieces of the prototype that hold none of them are not drawn."""
         order = np.argsort(index)
         ordered = index[order]
@@ -70,6 +70,6 @@ class _Drawn:
         return signs
 
 
-def _signs(values: npt.NDArray[np.float32]) -> Signs:
-    signs: Signs = 2 * (values > 0).view(np.int8) - 1
+def _signs(values: npt.NDArray[np.float32]) -> _Signs:
+    signs: _Signs = 2 * (values > 0).view(np.int8) - 1
     return signs

@@ -81,9 +81,10 @@ def test_the_estimate_follows_the_residual_dtype(tmp_path: Path, dtype: str) -> 
 def test_what_is_foreseen_knows_what_the_coder_saves(tmp_path: Path) -> None:
     """Masks with structure, as learned ones have it: the estimate takes their bits for independent, the coder not."""
     model = mask_(torch.nn.Sequential(torch.nn.Linear(96, 96, bias=False)), MaskConfig())
+    generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for _, weight, score in masked_weights(model):
-            wanted = torch.randn(96, 1) @ torch.randn(1, 96)
+            wanted = torch.randn(96, 1, generator=generator) @ torch.randn(1, 96, generator=generator)
             score.copy_(wanted * weight.unmasked().sign())
     described = stand_in(10, 3, 32).to_input()
     written = save_model(model, tmp_path / "m.pemn", input=described).file_bytes
