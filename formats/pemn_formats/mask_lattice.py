@@ -19,8 +19,8 @@ FEWEST_ALONE = 512
 MOST_BLOCKS = 1 << 19
 """Fewer rows or columns, or more blocks of them in a chunk, make many steps of few bits each: they are flat.
 
-Flat bits of one plane, if they are not too few, are coded alone while there are blocks left for them. Honest nets stay
-far below the last bound; without it a small hostile file could keep a reader busy for long.
+Flat bits of one plane, if they are not too few, are coded alone while there are blocks left for them. A chunk of a
+common net stays below the last bound; with as many blocks as that a reader takes about a second for a chunk.
 """
 
 

@@ -1,9 +1,8 @@
-/* Prediction of the mask bits of a matrix: codecs/matrix.py and codecs/mixing.py. */
-#include <math.h>
+/* Prediction of the mask bits of a matrix: codecs/matrix.py. */
 #include <stdlib.h>
 #include <string.h>
 
-#include "coder.h"
+#include "mixing.h"
 
 /* Include what follows last: see loops.h. */
 #if defined(__GNUC__) && !defined(__clang__)
@@ -13,28 +12,20 @@
 enum {
     NEIGHBOURS = 6,
     CONTEXTS = 729, /* 3 to the power of NEIGHBOURS */
-    INPUTS = 7,
     HISTORY = 256,
     FEWEST_ROWS = 8,
     MOST_ROWS = 64,
     BIAS = 64,
     STEEP = 32000,
-    LARGEST = 2047,
-    MOST = 1 << 22,
-    RATE = 3 << 10,
-    SLOW = 1 << 20,
 };
 
 /* Rows down, columns right. */
 static const int64_t neighbours[NEIGHBOURS][2] = {{0, -1}, {-1, 0}, {-1, -1}, {-1, 1}, {0, -2}, {-2, 0}};
-static const int64_t first_weights[INPUTS] = {0, 19, 6, 3, 3, 0, 64};
-static const int32_t knots[33] = {1,    2,    4,    6,    10,   17,   27,   45,   74,   120,  194,
-                                  311,  488,  747,  1102, 1546, 2048, 2550, 2994, 3349, 3608, 3785,
-                                  3902, 3976, 4022, 4051, 4069, 4079, 4086, 4090, 4092, 4094, 4095};
+static const int64_t first_weights[PEMN_INPUTS] = {0, 19, 6, 3, 3, 0, 64};
 
 /* What is learned from all matrices of a chunk that hold the same plane. */
 typedef struct {
-    int64_t weight[INPUTS], moved[INPUTS];
+    pemn_mixer mixer;
     pemn_counts counts[CONTEXTS];
 } Plane;
 
@@ -61,39 +52,15 @@ typedef struct {
     int64_t sums[MOST_ROWS], ones[MOST_ROWS];
     /* of the column at hand, for each bit that is coded: */
     int64_t row[MOST_ROWS], sign[MOST_ROWS];
-    int32_t input[MOST_ROWS][INPUTS];
+    int32_t input[MOST_ROWS][PEMN_INPUTS];
     size_t context[MOST_ROWS];
 } Group;
-
-static int64_t within(int64_t value, int64_t most)
-{
-    return value < -most ? -most : value > most ? most : value;
-}
-
-static int64_t root(int64_t value)
-{
-    int64_t found = (int64_t)sqrt((double)value);
-    while (found * found > value) {
-        found--;
-    }
-    while ((found + 1) * (found + 1) <= value) {
-        found++;
-    }
-    return found;
-}
 
 /* 2^28 over the root of a count. */
 static int64_t over_root(int64_t count)
 {
-    int64_t by = root(count);
+    int64_t by = pemn_root(count);
     return ((int64_t)1 << 28) / (by ? by : 1);
-}
-
-static int32_t squash(int64_t odds)
-{
-    int64_t shifted = odds + 2048, at = shifted >> 7, into = shifted & 127;
-    int64_t chance = ((128 - into) * knots[at] + into * knots[at + 1] + 64) >> 7;
-    return (int32_t)(chance < 1 ? 1 : chance > PEMN_ONE - 1 ? PEMN_ONE - 1 : chance);
 }
 
 pemn_planes *pemn_new_planes(void)
@@ -103,19 +70,14 @@ pemn_planes *pemn_new_planes(void)
         return NULL;
     }
     for (int p = 0; p < 2; p++) {
-        for (int i = 0; i < INPUTS; i++) {
-            planes->plane[p].weight[i] = first_weights[i] * 1024;
+        for (int i = 0; i < PEMN_INPUTS; i++) {
+            planes->plane[p].mixer.weight[i] = first_weights[i] * PEMN_WEIGHT;
         }
         for (int i = 0; i < CONTEXTS; i++) {
             pemn_begin_counts(&planes->plane[p].counts[i]);
         }
     }
-    for (int64_t odds = -LARGEST, chance = 0; chance < PEMN_ONE; chance++) {
-        while (odds < LARGEST && squash(odds) < chance) {
-            odds++;
-        }
-        planes->stretched[chance] = (int16_t)odds;
-    }
+    pemn_fill_stretched(planes->stretched);
     return planes;
 }
 
@@ -193,7 +155,7 @@ static void predict(pemn_pass *pass, Matrix *matrix, Group *group, const pemn_pl
             group->context[i] = context_of(beside, row, sign);
             chance = plane->counts[group->context[i]].chance;
         }
-        int64_t inputs[INPUTS] = {
+        int64_t inputs[PEMN_INPUTS] = {
             BIAS,
             sign * found[0] * both >> 26,
             sign * found[1] * both >> 27,
@@ -202,27 +164,7 @@ static void predict(pemn_pass *pass, Matrix *matrix, Group *group, const pemn_pl
             group->ones[row] * along >> 22,
             planes->stretched[chance],
         };
-        int64_t mixed = 0;
-        for (int k = 0; k < INPUTS; k++) {
-            group->input[i][k] = (int32_t)within(inputs[k], LARGEST);
-            mixed += plane->weight[k] * group->input[i][k];
-        }
-        pass->chance[i] = (uint16_t)squash(within(mixed >> 16, LARGEST));
-    }
-}
-
-/* Take a step along the sum over the block's bits. */
-static void mix_better(const pemn_pass *pass, const Group *group, Plane *plane)
-{
-    for (int k = 0; k < INPUTS; k++) {
-        int64_t sum = 0;
-        for (size_t i = 0; i < pass->size; i++) {
-            sum += (int64_t)group->input[i][k] * (((int32_t)pass->bit[i] << PEMN_PRECISION) - pass->chance[i]);
-        }
-        int64_t step = sum >> 8, size = step < 0 ? -step : step;
-        plane->moved[k] += step * step >> 8;
-        size = size * RATE / root(16 * plane->moved[k] + SLOW);
-        plane->weight[k] = within(plane->weight[k] + (step > 0 ? size : -size), MOST);
+        pass->chance[i] = pemn_mix(&plane->mixer, inputs, group->input[i]);
     }
 }
 
@@ -232,7 +174,7 @@ static void learn(const pemn_pass *pass, Matrix *matrix, Group *group, Plane *pl
     int kernels = part->height * part->width > 1;
     int density = (matrix->density.chance + 256) >> 9; /* in eighths */
     int16_t *of_column = matrix->known + column * part->rows;
-    mix_better(pass, group, plane);
+    pemn_mix_better(&plane->mixer, pass, group->input);
     for (size_t i = 0; i < pass->size; i++) {
         int64_t row = group->row[i];
         int surprise = 8 * pass->bit[i] - density, sign = (int)group->sign[i];

@@ -10,46 +10,21 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from masks import mixtures, smooth
 
 from pemn_formats.bits import pack
 from pemn_formats.codecs.context import Context, lanes
 from pemn_formats.codecs.matrix import WRONG_PLANE
 from pemn_formats.codecs.rans import Decoder, encode
-from pemn_formats.content import Content, Delta, MaskedTensor, Prototype
+from pemn_formats.content import Content, MaskedTensor, Prototype
 from pemn_formats.errors import FormatError
 from pemn_formats.lattice import Flat, Matrix, growing
 from pemn_formats.ledger import entropy_bits
 from pemn_formats.limits import CHUNK_BYTES
 from pemn_formats.manifest import manifest_of
-from pemn_formats.mask_lattice import FEWEST_ALONE, FEWEST_COLUMNS, FEWEST_ROWS, MOST_BLOCKS, mask_lattice
-from pemn_formats.reconstruct import base
+from pemn_formats.mask_lattice import FEWEST_ALONE, mask_lattice
 
 pytestmark = pytest.mark.usefixtures("both_ways")
-
-
-def smooth(shape: tuple[int, ...], alphabet: str = "keep", seed: int = 0, noise: float = 0.1) -> Content:
-    """A tensor of kernels whose kept weights mostly have one sign each."""
-    rng = np.random.default_rng(seed)
-    numel, window = int(np.prod(shape)), int(np.prod(shape[2:]))
-    tensor = MaskedTensor("w", shape, 0, 0, alphabet, np.float32(1.0))
-    content = Content(seed, (Prototype(numel, "signed"),), (tensor,))
-    side = np.repeat(rng.choice((-1.0, 1.0), numel // window), window)
-    bits = (base(content, tensor) == side) ^ (rng.random(numel) < noise)
-    return replace(content, masked=(replace(tensor, planes=(pack(bits),)),))
-
-
-def mixtures(rows: int, columns: int, alphabet: str = "keep", rank: int = 2, seed: int = 0) -> Content:
-    """A matrix whose kept weights have the signs of mixtures of a few rows, as learned layers do; ternary: some."""
-    rng = np.random.default_rng(seed)
-    wanted = (rng.standard_normal((rows, rank)) @ rng.standard_normal((rank, columns))).reshape(-1)
-    tensor = MaskedTensor("w", (rows, columns), 0, 0, alphabet, np.float32(1.0), 1 if alphabet == "ternary" else None)
-    content = Content(seed, (Prototype(rows * columns, "signed"),), (tensor,))
-    agrees = (base(content, tensor) > 0) == (wanted > 0)
-    if alphabet != "ternary":
-        return replace(content, masked=(replace(tensor, planes=(pack(agrees),)),))
-    kept = rng.random(agrees.size) < 0.7
-    planes = pack(kept), pack(~agrees[kept])
-    return replace(content, masked=(replace(tensor, kept=int(kept.sum()), planes=planes),))
 
 
 def both(content: Content) -> tuple[bytes, bytes]:
@@ -105,35 +80,6 @@ def test_any_tensors_come_back(shapes: list[tuple[int, ...]], alphabet: str, see
     both(Content(seed, (Prototype(3, "normal"),), tuple(tensors)))
 
 
-def test_rows_cut_by_a_chunk_are_flat() -> None:
-    content = smooth((1024, 500, 3, 3))
-    lattice = mask_lattice(manifest_of(content), content.prototypes, CHUNK_BYTES, 1)
-    assert lattice == (Flat(0, 8),)
-    head, matrix, tail = mask_lattice(manifest_of(content), content.prototypes, CHUNK_BYTES, 9_000)
-    assert head == Flat(0, -(8 * CHUNK_BYTES) % 4500)
-    assert isinstance(matrix, Matrix)
-    assert (matrix.rows, matrix.channels, matrix.height, matrix.width) == (15, 500, 3, 3)
-    assert matrix.rows == (8 * 9_000 - head.count) // matrix.columns
-    assert tail == Flat(matrix.start + matrix.count, 8 * 9_000 - matrix.start - matrix.count)
-    first = 8 * CHUNK_BYTES + head.count
-    assert matrix.signs is not None
-    assert np.array_equal(matrix.signs(), base(content, content.masked[0])[first : first + matrix.count])
-
-
-def test_planes_of_a_ternary_mask_are_matrices_only_together() -> None:
-    content = mixtures(96, 80, "ternary")
-    manifest, bits, kept = manifest_of(content), 96 * 80, content.masked[0].kept
-    first, second = mask_lattice(manifest, content.prototypes, 0, content.masked[0].mask_bytes)
-    assert isinstance(first, Matrix)
-    assert isinstance(second, Matrix)
-    assert (first.start, first.count, first.signs, first.among) == (0, bits, None, None)
-    assert (second.start, second.count, second.among) == (bits, kept, 0)
-    cut = mask_lattice(manifest, content.prototypes, 0, content.masked[0].mask_bytes - 1)
-    assert all(isinstance(part, Flat) for part in cut)
-    late = mask_lattice(manifest, content.prototypes, 1, content.masked[0].mask_bytes - 1)
-    assert all(isinstance(part, Flat) for part in late)
-
-
 def test_a_plane_with_another_number_of_ones_is_refused() -> None:
     """What a hostile file says of `kept` must not lead the second plane's bits astray."""
     content = mixtures(16, 16, "ternary")
@@ -145,32 +91,6 @@ def test_a_plane_with_another_number_of_ones_is_refused() -> None:
         _, stored = both(content)
         with pytest.raises(FormatError, match=WRONG_PLANE):
             Context().decode(stored, len(raw) + 1, lattice)
-
-
-def test_few_rows_or_columns_are_flat() -> None:
-    for shape in ((FEWEST_ROWS - 1, 64), (64, FEWEST_COLUMNS - 1), (512,), (64, 1, 1, 7)):
-        tensor = MaskedTensor("w", shape, 0, 0, "keep", np.float32(1.0))
-        content = Content(0, (Prototype(3, "signed"),), (tensor,))
-        lattice = mask_lattice(manifest_of(content), content.prototypes, 0, tensor.mask_bytes)
-        assert all(isinstance(part, Flat) for part in lattice)
-    tensor = MaskedTensor("w", (FEWEST_ROWS, FEWEST_COLUMNS), 0, 0, "keep", np.float32(1.0))
-    content = Content(0, (Prototype(3, "signed"),), (tensor,))
-    (matrix,) = mask_lattice(manifest_of(content), content.prototypes, 0, tensor.mask_bytes)
-    assert isinstance(matrix, Matrix)
-    assert matrix.blocks == FEWEST_COLUMNS
-
-
-def test_a_chunk_has_no_more_blocks_than_a_reader_has_patience() -> None:
-    """Long rows in small groups: a file of some kilobytes must not keep a reader busy for long."""
-    wide = MaskedTensor("w", (8, MOST_BLOCKS), 0, 0, "keep", np.float32(1.0))
-    small = replace(wide, name="s", shape=(8, 8))
-    for first, kinds in ((wide, [Matrix, Flat]), (replace(wide, shape=(8, MOST_BLOCKS + 1)), [Flat, Matrix])):
-        manifest = manifest_of(Content(0, (Prototype(3, "signed"),), (first, small)))
-        lattice = mask_lattice(manifest, (), 0, 2 * CHUNK_BYTES)
-        assert [type(part) for part in lattice] == kinds
-    tensors = tuple(replace(wide, name=f"t{i}", shape=(512,)) for i in range(8192))
-    lattice = mask_lattice(manifest_of(Content(0, (Prototype(3, "signed"),), tensors)), (), 0, CHUNK_BYTES)
-    assert all(isinstance(part, Flat) and part.alone for part in lattice)
 
 
 @given(st.integers(1, 100_000))
@@ -225,12 +145,6 @@ def test_a_chunk_is_coded_in_little_memory() -> None:
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert peak < mib << 20
-
-
-def test_a_patch_has_no_matrices_but_densities() -> None:
-    content = smooth((64, 4, 3, 3))
-    patch = replace(content, delta=Delta("0" * 64, "0" * 64, (0,), (1,), ()))
-    assert mask_lattice(manifest_of(patch), content.prototypes, 0, 288) == (Flat(0, 2304, alone=True),)
 
 
 def test_lanes_grow_with_the_flat_bits() -> None:
