@@ -56,6 +56,6 @@ def recipes(results: Mapping[str, Any]) -> str:
     data = results["data"]
     return (
         f"Nets for a file of a given size, {data['description'] or data['kind']}, {seeds} seed{'s' * (seeds > 1)} each;"
-        " the validation images choose (bold), after runs that are short, and shorter the larger the file"
+        " the validation images choose (bold) among candidates that ran, after short runs"
         f" (`python -m benchmarks.recipes`, {where(results)}):\n\n{table(header, rows)}"
     )

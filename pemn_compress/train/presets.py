@@ -27,9 +27,9 @@ _DEFAULT: dict[str, Any] = {
 }
 
 
-def _sized(budget: int, depth: int, width: int) -> dict[str, Any]:
-    """A ResNet for files of `budget` bytes: what short runs favoured (benchmarks/recipes.py)."""
-    return {**_DEFAULT, "model": "resnet", "model_args": {"depth": depth, "width": width}, "budget": budget}
+def _sized(budget: int, model: str, **model_args: int) -> dict[str, Any]:
+    """A net for files of `budget` bytes: what short runs favoured (benchmarks/recipes.py)."""
+    return {**_DEFAULT, "model": model, "model_args": model_args, "budget": budget}
 
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -73,10 +73,10 @@ PRESETS: dict[str, dict[str, Any]] = {
         "jitter": 0.2,
         "erasing": 0.2,
     },
-    "12kb": _sized(12_000, 14, 12),
-    "33kb": _sized(33_000, 8, 31),
-    "66kb": _sized(66_000, 8, 45),
-    "170kb": _sized(170_000, 8, 73),
+    "12kb": _sized(12_000, "resnet", depth=14, width=13),
+    "33kb": _sized(33_000, "convmixer", dim=261, depth=3, kernel=5, patch=4),
+    "66kb": _sized(66_000, "resnet", depth=8, width=54),
+    "170kb": _sized(170_000, "convmixer", dim=664, depth=3, kernel=5, patch=4),
 }
 """Options by preset, under the names of `RunConfig.to_options`."""
 

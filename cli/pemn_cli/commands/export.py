@@ -131,7 +131,7 @@ def _print(report: ExportReport) -> None:
         used = percent(report.ledger.file_bytes / report.budget)
         print_line(f"budget: {used} of {report.budget:,} B, the residual as {_dtypes(report)}")
         if report.room > 0:
-            print_line(f"a net about {100 * report.room:.0f} % wider would fill the budget, too")
+            print_line(f"a net about {100 * report.room:.0f} % wider would fit the budget as well")
     equal = f"{report.masked_tensors} masked tensors bit for bit, {report.residual_entries} residual entries as rounded"
     print_line(f"loads back equal: {equal}")
     change = report.logits
