@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from pemn_compress.kernels.launch import as_signed
 from pemn_formats.bits import pack
 from pemn_formats.content import Content, MaskedTensor
 from pemn_formats.reconstruct import base, codes, prototype_values, scale_of
@@ -68,7 +69,7 @@ def pack_weight(content: Content, tensor: MaskedTensor) -> PackedWeight:
         values=_held(table),
         scale=torch.from_numpy(scale.copy()),
         source=source,
-        seed=content.seed - (content.seed >> 63 << 64),
+        seed=as_signed(content.seed),
         stream=tensor.prototype,
         length=_length(content, tensor),
         span=tensor.span,

@@ -4,11 +4,11 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
-
 import torch
 import triton
 import triton.language as tl
+
+from pemn_compress.kernels.launch import on_device
 
 __all__ = ["multiply", "supports"]
 
@@ -55,9 +55,7 @@ def multiply(
         "enable_fp_fusion": True,  # a fused addition is rounded once less; Triton warns where nothing is said
     }
     operands = (rows, *words, scale, out if bias is None else bias, out, seed, stream, length, batch, outputs, columns)
-    cuda = rows.device.type == "cuda"
-    on_device: AbstractContextManager[object] = torch.cuda.device(rows.device) if cuda else nullcontext()
-    with on_device:
+    with on_device(rows.device):
         if batch <= _VECTORS:
             grid = (triton.cdiv(outputs, 8), batch)
             _vector_kernel[grid](*operands, **settings, OUTS=8, PART=256 if source == "bits" else 512, num_warps=2)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy.typing as npt
 import torch
 
 from pemn_compress.kernels.arena import Arena
+from pemn_compress.kernels.launch import as_signed, on_device
 from pemn_compress.kernels.line import FIELDS, line_kernel
 from pemn_compress.kernels.sources import SIGNED_SOURCES, TILES, Source, source_of, table_of
 from pemn_formats.content import Content, MaskedSpec, MaskedTensor
@@ -123,9 +123,7 @@ def launcher(
     arena.send(device)
 
     def launch() -> None:
-        cuda = device.type == "cuda"
-        on_device: AbstractContextManager[object] = torch.cuda.device(device) if cuda else nullcontext()
-        with on_device:
+        with on_device(device):
             line_kernel[(len(tiles),)](
                 arena.tensor(0).view(torch.int64),
                 arena.tensor(1).view(torch.int32),
@@ -167,7 +165,7 @@ def _row(job: _Job, content: Content, arena: Arena, table: int | None, keys: dic
         "numel": tensor.numel,
         "per_channel": job.per_channel,
         "length": content.prototypes[tensor.prototype].length,
-        "seed": content.seed - (content.seed >> 63 << 64),
+        "seed": as_signed(content.seed),
         "stream": tensor.prototype,
         "span": tensor.span,
         "half": half_bits(tensor.span) if tensor.span else 0,

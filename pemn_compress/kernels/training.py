@@ -8,7 +8,6 @@ waits for a measurement on a device (`python -m benchmarks.fused_masks`).
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +15,7 @@ import torch
 import triton
 import triton.language as tl
 
+from pemn_compress.kernels.launch import as_signed, on_device
 from pemn_compress.kernels.values import normal_values, signed_bytes, uniform_values
 from pemn_formats.normal_table import NORMAL_SHIFT, NORMAL_TABLE
 
@@ -49,12 +49,10 @@ def score_gradient(gradient: torch.Tensor, values: Seeded) -> torch.Tensor:
 
 def _launch(given: torch.Tensor, values: Seeded, alphabet: str, margin: float) -> torch.Tensor:
     out = torch.empty_like(given)
-    seed = values.seed - (values.seed >> 63 << 64)
+    seed = as_signed(values.seed)
     scale = float(np.float32(values.scale))
     table = _table(given.device) if values.distribution == "normal" else out
-    cuda = given.device.type == "cuda"
-    on_device: AbstractContextManager[object] = torch.cuda.device(given.device) if cuda else nullcontext()
-    with on_device:
+    with on_device(given.device):
         training_kernel[(triton.cdiv(given.numel(), _TILE),)](
             given, out, table, given.numel(), seed, values.stream, scale, margin,
             SOURCE=values.distribution, ALPHABET=alphabet, TILE=_TILE, num_warps=4,

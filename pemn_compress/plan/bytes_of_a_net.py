@@ -14,13 +14,7 @@ from pemn_compress.within import DTYPES_BY_SIZE
 from pemn_formats.content import Content, MaskedSpec
 from pemn_formats.foresight import Foreseen, most_bytes
 
-__all__ = [
-    "LARGEST_DTYPE",
-    "SMALLEST_DTYPE",
-    "NetBytes",
-    "bytes_of_a_net",
-    "can_steer",
-]
+__all__ = ["LARGEST_DTYPE", "SMALLEST_DTYPE", "NetBytes", "bytes_of_a_net", "can_steer"]
 
 SMALLEST_DTYPE, LARGEST_DTYPE = DTYPES_BY_SIZE[0], DTYPES_BY_SIZE[-1]
 """Between these a file of a budget stores what is not masked, unless a run names one dtype."""
