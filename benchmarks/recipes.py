@@ -5,7 +5,8 @@
 
 Each candidate is trained, steered to the budget, exported and loaded as the commands do it; those of one budget share
 images and epochs. Candidates are compared on validation images; test images are looked at once a run and choose
-nothing. Runs that `--out` holds for the same budget, candidate, seed, images and epochs are not repeated.
+nothing. Runs that `--out` holds for the same budget, candidate, seed, images and epochs are not repeated; each names
+the code it was measured with.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 import torch
 
 from benchmarks.budgets import run_budget
+from benchmarks.environment import environment
 from benchmarks.images import image_options, load_images
 from benchmarks.record import RESULTS, held_runs, write_results
 from benchmarks.table import render
@@ -107,6 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     splits = load_images(given.data, given.limit_train)
     facts = {"kind": splits.spec.name.partition(":")[0], "description": given.describe, "size": list(splits.spec.size)}
     shared = {"epochs": given.epochs, "batch_size": 128, "threads": given.threads, "device": given.device}
+    code = environment()["code"]
     for seed in given.seeds:
         for budget in given.budgets:
             for candidate, options in CANDIDATES[budget].items():
@@ -118,7 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     continue
                 with tempfile.TemporaryDirectory() as folder:
                     found = run_budget(budget, seed, {**shared, **options}, splits, Path(folder))
-                runs.append({**found, **named, "options": options})
+                runs.append({**found, **named, "options": options, "code": code})
                 runs.sort(key=lambda run: (run["budget"], run["candidate"], run["seed"]))
                 write_results(given.out, {"data": facts, "winners": winners(runs), "runs": runs})
                 print(show(runs), flush=True)
