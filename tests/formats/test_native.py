@@ -83,6 +83,24 @@ def test_select(loops: Loops, word: type, count: int) -> None:
 
 
 @pytest.mark.parametrize("word", [np.uint32, np.uint16])
+@pytest.mark.parametrize("beyond", range(0, 16, 4), ids="{} B beyond a multiple of 16".format)
+def test_select_past_the_caches(loops: Loops, beyond: int, word: type) -> None:
+    """So many weights at once are written by other means, where they begin at a multiple of 16 bytes."""
+    size = np.dtype(word).itemsize
+    count = (1 << 18) // size + 13
+    memory = np.full(count * size + 64, GUARD, np.uint8)
+    start = -memory.ctypes.data % 16 + 16 + beyond
+    out, expected = memory[start : start + count * size].view(word), np.empty(count, word)
+    bits = [random_bytes((count + 7) // 8, seed) for seed in (2, 3)]
+    for values in (random_bytes(count * size, 1).view(word), np.array(np.iinfo(word).max // 3, word)):
+        RowSelect()(expected, *bits, values)
+        out[:] = 0
+        loops.select(out, *bits, values)
+        np.testing.assert_array_equal(out, expected)
+        assert set(memory[:start]) | set(memory[start + count * size :]) == {GUARD}
+
+
+@pytest.mark.parametrize("word", [np.uint32, np.uint16])
 @pytest.mark.parametrize("span", [1, 2, 5, 1023, 4096, 70_001, (1 << 32) - 1, (1 << 32) + 17, (1 << 40) + 3, 1 << 62])
 def test_permuted(loops: Loops, span: int, word: type) -> None:
     keys = feistel_keys(2022, PERMUTATION_STREAM)
