@@ -9,7 +9,9 @@ that what is timed is reading, checking and filling. Ways take turns, warm and c
 ratios within a turn. Peak memory is what the process holds at most beyond what it held before, mapped pages of the file
 included.
 
-`warm`: the file lies in the page cache. `cold`: the kernel was asked to forget it (POSIX_FADV_DONTNEED).
+`warm`: the file lies in the page cache, as reading it from end to end leaves it. (What mapping a cold file brings in,
+page by page, is slower to map again, which would make safetensors look worse.)
+`cold`: the kernel was asked to forget it (POSIX_FADV_DONTNEED).
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from benchmarks.load_time import forget
+from benchmarks.load_time import forget, remember
 from benchmarks.record import RESULTS, write_results
 from benchmarks.table import render
 from pemn_compress import PemnError, load_model
@@ -69,6 +71,14 @@ def ways(model: nn.Module, side: int, folder: Path) -> dict[str, Way]:
         write(path, content(kind, side), threads=torch.get_num_threads())
         out[f"pemn {kind}"] = (path, lambda path=path: load_model(path, into=model))  # type: ignore[misc]
     load_model(folder / "full.pemn", into=model)
+    out |= dense_ways(model, folder)
+    _check(model, out)
+    return out
+
+
+def dense_ways(model: nn.Module, folder: Path) -> dict[str, Way]:
+    """Write the dense files of a model; return the ways to fill it from them."""
+    out: dict[str, Way] = {}
     for dtype in (torch.float32, torch.float16):
         name = f"safetensors {str(dtype).removeprefix('torch.')}"
         dense = folder / f"{name}.safetensors"
@@ -77,7 +87,6 @@ def ways(model: nn.Module, side: int, folder: Path) -> dict[str, Way]:
     pickled = folder / "float32.pt"
     torch.save(model.state_dict(), pickled)
     out["torch.load float32"] = (pickled, lambda: model.load_state_dict(torch.load(pickled, weights_only=True)))
-    _check(model, out)
     return out
 
 
@@ -103,6 +112,7 @@ def measure(found: Mapping[str, Way], threads: int, repeats: int) -> dict[str, A
         for name, (path, fill) in found.items():
             forget(path)
             times[name]["cold"].append(_seconds(fill))
+            remember(path)
             times[name]["warm"].append(_seconds(fill))
     return {
         name: {

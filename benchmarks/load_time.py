@@ -9,7 +9,9 @@ the parameters of a model that exists already, and are compared with each other:
 Ways are timed one after the other, again and again, so that a slow moment of the machine hits all of them; what is
 compared is proven equal first.
 
-`warm`: the file lies in the page cache. `cold`: the kernel was asked to forget it (POSIX_FADV_DONTNEED, after fsync),
+`warm`: the file lies in the page cache, as reading it from end to end leaves it. (What mapping a cold file brings in,
+page by page, is slower to map again, which would make safetensors look worse.)
+`cold`: the kernel was asked to forget it (POSIX_FADV_DONTNEED, after fsync),
 so bytes come from the disk again, or from a cache below that the kernel does not see.
 """
 
@@ -135,6 +137,14 @@ def forget(path: Path) -> None:
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
+def remember(path: Path) -> None:
+    """Have the kernel keep a file in the page cache as one reading from end to end leaves it."""
+    forget(path)
+    with path.open("rb") as file:
+        while file.read(1 << 24):
+            pass
+
+
 def timed(load: Callable[[], State], device: torch.device) -> float:
     """Seconds until every tensor is on the device, each of them touched.
 
@@ -164,6 +174,7 @@ def measure(size: str, device: torch.device, *, repeats: int, folder: Path) -> d
         for name, (path, load) in found.items():
             forget(path)
             times[name]["cold"].append(timed(load, device))
+            remember(path)
             times[name]["warm"].append(timed(load, device))
     rows = {name: {"bytes": path.stat().st_size, **_statistics(times[name])} for name, (path, _) in found.items()}
     for name, row in rows.items():

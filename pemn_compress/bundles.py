@@ -30,7 +30,7 @@ def save_bundle(
     models: Mapping[str, nn.Module | Readable],
     path: str | os.PathLike[str],
     *,
-    effort: str = "best",
+    effort: str = "balanced",
     force: bool = False,
 ) -> Ledger:
     """Write models that share seed and prototypes to one `.pemn` file, by task name, and return where its bytes went.

@@ -32,6 +32,7 @@ from pemn_compress.train.evaluate import Evaluation, evaluate
 from pemn_compress.train.run import RunFolder
 from pemn_compress.within import content_within
 from pemn_formats.atomic import atomic_write, check_writable
+from pemn_formats.codecs import MASK_CODECS, encoders
 from pemn_formats.errors import PemnError
 from pemn_formats.ledger import Ledger
 from pemn_formats.reader import Reader
@@ -61,6 +62,8 @@ class ExportReport:
     not_evaluated: str | None
     budget: int | None = None
     residual_dtypes: Mapping[str, int] = field(default_factory=dict)
+    could_be_smaller: bool = False
+    """Whether the masks are so large that `balanced` left the context coder out."""
 
     @property
     def room(self) -> float:
@@ -85,6 +88,7 @@ class ExportReport:
             "not_evaluated": self.not_evaluated,
             "budget": self.budget,
             "residual_dtypes": dict(self.residual_dtypes),
+            "could_be_smaller": self.could_be_smaller,
         }
 
 
@@ -95,7 +99,7 @@ def export_run(
     residual_dtype: str | None = None,
     lossless: bool = False,
     store: str | None = None,
-    effort: str = "best",
+    effort: str = "balanced",
     budget: int | None = None,
     data_root: str | os.PathLike[str] | None = None,
     evaluate_on_test: bool = True,
@@ -117,7 +121,7 @@ def export_run(
             the run says, and where that says nothing float16, or within a budget as precise as fits.
         lossless: keep the residual as it is, BatchNorm unfolded.
         store: `seed` or `vector`; None is what the run was trained with.
-        effort: `best`, the fewest bytes, or `fast`, which takes less time to write and to read.
+        effort: `balanced`, `smallest` or `fast`, as in `save_model`.
         budget: the most bytes of the file; None is the run's own.
         data_root: where the data is; None is where the run found it.
         evaluate_on_test: measure accuracy if the images are there.
@@ -144,6 +148,7 @@ def export_run(
     data = _encoded(model, budget, dtype, effort, input=run.input, lossless=lossless, store=store)
     with Reader.open(data) as reader:
         decoded, ledger, identity = reader.content(), reader.ledger(), reader.content_id()
+        coded = encoders(effort, MASK_CODECS, mask_bits=8 * reader.manifest.mask_bytes)
     check_equal(model, decoded)
     plain = rebuild_model(decoded, into=None if decoded.architecture else merge_(copy.deepcopy(model)))
     model, plain = model.to(device), plain.to(device)
@@ -172,6 +177,7 @@ def export_run(
         not_evaluated=reason,
         budget=budget,
         residual_dtypes=dict(sorted(Counter(entry.dtype for entry in decoded.residual).items())),
+        could_be_smaller=effort == "balanced" and coded != encoders("smallest", MASK_CODECS),
     )
 
 

@@ -38,7 +38,7 @@ def save_model(
     store: str | None = None,
     int8_layers: Sequence[str] | None = None,
     extra: Mapping[str, Any] | None = None,
-    effort: str = "best",
+    effort: str = "balanced",
     force: bool = False,
 ) -> Ledger:
     """Write a masked model to a `.pemn` file and return where its bytes went.
@@ -48,8 +48,9 @@ def save_model(
     BatchNorm folded to scale and shift; `lossless` keeps all of it as it is. `store` ("seed" or "vector") overrides the
     model's `MaskConfig`, `int8_layers` (module paths, `first`, `last`) too: layers without masks whose weights are
     stored in 8 bits with a scale per output channel. `input` describes the images for `eval`; `extra` is kept for
-    readers that know it. `effort` is `best`, the fewest bytes, or `fast`, which takes less time to write and to read.
-    The model is not changed.
+    readers that know it. `effort` is `balanced`, the fewest bytes unless masks of more than 2^23 bits would then load
+    slowly, `smallest`, the fewest bytes, or `fast`, which takes less time to write and to read. The model is not
+    changed.
 
     Raises `PemnError` for a model without masks, for NaN, for values that the residual dtype cannot hold, and for 8-bit
     layers that are masked or meant to be lossless.

@@ -32,7 +32,7 @@ def content_within(
     *,
     residual_dtype: str | None = None,
     threads: int = 1,
-    effort: str = "best",
+    effort: str = "balanced",
     **options: Any,
 ) -> tuple[Content, bytes]:
     """Return a masked model's content whose file takes at most `budget` bytes, and that file.
@@ -46,7 +46,7 @@ def content_within(
         budget: the most bytes.
         residual_dtype: one dtype for all of the residual.
         threads: CPU threads that encode.
-        effort: `best`, the fewest bytes, or `fast`.
+        effort: `balanced`, `smallest` or `fast`, as in `save_model`.
         options: those of `to_content`.
 
     Raises:

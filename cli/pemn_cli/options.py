@@ -46,10 +46,10 @@ models_argument = click.argument("models", metavar="MODEL.pemn...", type=PATH, n
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 effort_option = click.option(
     "--effort",
-    default="best",
+    default="balanced",
     show_default=True,
-    type=click.Choice(["best", "fast"]),
-    help="The fewest bytes, or less time to write and read.",
+    type=click.Choice(["balanced", "fast", "smallest"]),
+    help="Least time (fast), fewest bytes (smallest), or few bytes with large files still fast to load.",
 )
 force_option = click.option("--force", is_flag=True, help="Overwrite the output if it exists.")
 data_root_option = click.option(

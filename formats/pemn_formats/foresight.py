@@ -62,7 +62,7 @@ def header_bytes(manifest: Manifest, *, mask_bytes: int | None = None) -> int:
     return PRELUDE_BYTES + min(len(compress(raw)), len(raw)) + chunks * CHUNK_ROW.size
 
 
-def residual_stored(content: Content, *, effort: str = "best") -> int:
+def residual_stored(content: Content, *, effort: str = "balanced") -> int:
     """Return the bytes that the residual of a content takes in a file written with that effort."""
     tried = encoders(effort, VALUE_CODECS)
     return sum(len(encode_smallest(chunk, tried)[1]) for chunk in _chunks(residual_pieces(content)))

@@ -35,13 +35,13 @@ Codecs = tuple[Codec, ...]
 
 
 def write(
-    path: str | os.PathLike[str], content: Content, *, force: bool = False, threads: int = 1, effort: str = "best"
+    path: str | os.PathLike[str], content: Content, *, force: bool = False, threads: int = 1, effort: str = "balanced"
 ) -> Ledger:
     """Write a content to a `.pemn` file, whole or not at all, and return its ledger.
 
-    Beside the content, no more than a few chunks for each of the `threads` that encode are held. `effort` is `best`,
-    the fewest bytes, or `fast`. Raises `PemnError` where the file cannot be put, or where `content` breaks a rule of
-    the format or is a patch, and for an unknown effort.
+    Beside the content, no more than a few chunks for each of the `threads` that encode are held. `effort` is
+    `balanced`, `fast` or `smallest`, as `codecs.encoders` has them. Raises `PemnError` where the file cannot be put, or
+    where `content` breaks a rule of the format or is a patch, and for an unknown effort.
     """
     if content.delta is not None:
         raise not_a_model(content.delta)
@@ -51,7 +51,7 @@ def write(
     return ledger_of(prelude, manifest_of(content), ones)
 
 
-def encode(content: Content, *, threads: int = 1, effort: str = "best") -> bytes:
+def encode(content: Content, *, threads: int = 1, effort: str = "balanced") -> bytes:
     """Return the bytes of a content, with the errors of `write`.
 
     The same content, effort and library versions give the same bytes on any `threads`.
@@ -69,8 +69,9 @@ def content_id(content: Content) -> str:
 
 def _write_to(file: BinaryIO, content: Content, threads: int, effort: str) -> Prelude:
     """Write header and sections to an empty file. The header's length is known before, its content after the rest."""
-    for_values, for_masks = encoders(effort, VALUE_CODECS), encoders(effort, MASK_CODECS)
     manifest = manifest_of(content)
+    for_values = encoders(effort, VALUE_CODECS)
+    for_masks = encoders(effort, MASK_CODECS, mask_bits=8 * manifest.mask_bytes)
     manifest_json = _checked_json(manifest)
     frame = compress(manifest_json)
     stored_manifest = frame if len(frame) < len(manifest_json) else manifest_json

@@ -11,6 +11,7 @@ from pemn_compress.saving import to_content
 from pemn_compress.train.building import build_model
 from pemn_compress.train.run_config import RunConfig
 from pemn_compress.within import DTYPES_BY_SIZE
+from pemn_formats.codecs import MOST_BALANCED_BITS
 from pemn_formats.content import Content, MaskedSpec
 from pemn_formats.foresight import Foreseen, most_bytes
 
@@ -29,7 +30,8 @@ _WIDE_SAVE, _NARROW, _WIDE = 0.1, 96, 384
 
 Dense k x k convolutions were seen to save 0.34 to 0.53 after one to six epochs of CIFAR-10. Other matrices save the
 more the wider they are: 0.17 to 0.23 at 378 x 378, 0.03 to 0.13 at 128 x 128, nothing to rely on below. A plan takes
-less than was seen, because longer training may save less."""
+less than was seen, because longer training may save less. A file whose masks are too large to be predicted saves
+nothing."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,8 @@ def can_steer(options: RunConfig) -> bool:
 
 def _saved_bits(content: Content) -> float:
     """The bits that masks usually save."""
+    if not _is_predicted(content):
+        return 0.0
     saved = 0.0
     for tensor in content.masked:
         side = min(tensor.shape[0], tensor.numel // tensor.shape[0])
@@ -96,8 +100,14 @@ def _saved_bits(content: Content) -> float:
 
 def _fewest_saved(content: Content) -> float:
     """The bits that masks save when training steers as far as it may."""
-    fewest = (_FEWEST_BITS_OF_KERNELS if _has_kernels(tensor) else _FEWEST_BITS for tensor in content.masked)
+    of_kernels = _FEWEST_BITS_OF_KERNELS if _is_predicted(content) else _FEWEST_BITS
+    fewest = (of_kernels if _has_kernels(tensor) else _FEWEST_BITS for tensor in content.masked)
     return sum(tensor.numel * (1 - bits) for tensor, bits in zip(content.masked, fewest, strict=True))
+
+
+def _is_predicted(content: Content) -> bool:
+    """Whether an export will predict masks of this size, one bit a weight."""
+    return sum(tensor.numel for tensor in content.masked) <= MOST_BALANCED_BITS
 
 
 def _has_kernels(tensor: MaskedSpec) -> bool:

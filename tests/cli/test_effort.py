@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pemn_cli.options import effort_option
-from pemn_formats import writer
+from pemn_formats import codecs, writer
 from pemn_formats.codecs import EFFORTS
 from pemn_formats.reader import Reader
 
@@ -20,7 +20,12 @@ def tried(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """The efforts that files were written with."""
     efforts: set[str] = set()
     encoders = writer.encoders
-    monkeypatch.setattr(writer, "encoders", lambda effort, known: efforts.add(effort) or encoders(effort, known))
+
+    def noted(effort: str, known: Any, **options: int) -> Any:
+        efforts.add(effort)
+        return encoders(effort, known, **options)
+
+    monkeypatch.setattr(writer, "encoders", noted)
     return efforts
 
 
@@ -56,6 +61,20 @@ def test_export(trained_runs: Path, tmp_path: Path, run: Callable[..., Any], tri
         ids.add(json.loads(result.out)["content_id"])
         assert tried == {effort}
     assert len(ids) == 1
+
+
+def test_export_says_where_masks_are_stored_to_load_fast(
+    trained_runs: Path, tmp_path: Path, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ["--runs-dir", trained_runs, "--run", "masked", "--no-eval"]
+    advice = "--effort smallest may take fewer bytes"
+    assert advice not in run("export", tmp_path / "small.pemn", *options).out
+    monkeypatch.setattr(codecs, "MOST_BALANCED_BITS", 100)
+    assert advice in run("export", tmp_path / "large.pemn", *options).out
+    for effort in ("fast", "smallest"):
+        assert advice not in run("export", tmp_path / f"{effort}.pemn", *options, "--effort", effort).out
+    result = run("export", tmp_path / "again.pemn", *options, "--json")
+    assert json.loads(result.out)["could_be_smaller"]
 
 
 def test_the_commands_know_the_choices_of_the_library() -> None:

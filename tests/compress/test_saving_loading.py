@@ -322,13 +322,13 @@ def test_cuda_rebuilds_the_same_bytes(tmp_path: Path, dtype: torch.dtype) -> Non
 
 
 def test_effort_changes_how_a_file_is_written_alone(tmp_path: Path) -> None:
-    for name, options in (("best", {}), ("fast", {"effort": "fast"})):
+    for name, options in (("balanced", {}), ("fast", {"effort": "fast"})):
         pemn.save_model(masked_net(), tmp_path / name, **options)
         pemn.save_bundle({"a": tmp_path / name}, tmp_path / f"{name} bundle", **options)
     for name in ("", " bundle"):
-        assert content_id(read(tmp_path / f"best{name}")) == content_id(read(tmp_path / f"fast{name}"))
+        assert content_id(read(tmp_path / f"balanced{name}")) == content_id(read(tmp_path / f"fast{name}"))
     for save in (pemn.save_model, lambda model, path, **rest: pemn.save_bundle({"a": model}, path, **rest)):
-        with pytest.raises(pemn.PemnError, match="unknown effort 'none'; known: best, fast"):
+        with pytest.raises(pemn.PemnError, match="unknown effort 'none'; known: balanced, fast, smallest"):
             save(masked_net(), tmp_path / "none", effort="none")
     assert not (tmp_path / "none").exists()
 

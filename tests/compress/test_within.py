@@ -39,7 +39,7 @@ def sizes(model: torch.nn.Module) -> list[int]:
 def test_every_budget_is_kept_and_used(model: torch.nn.Module) -> None:
     least, middle, most = sizes(model)
     for budget in range(least + 8, most + 40, 61):
-        effort = "fast" if budget % 2 else "best"
+        effort = "fast" if budget % 2 else "balanced"
         content, data = content_within(model, budget, effort=effort)
         assert len(data) <= budget
         assert data == encode(content, effort=effort)

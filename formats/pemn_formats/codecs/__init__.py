@@ -11,27 +11,46 @@ from pemn_formats.codecs.zstd import FAST, Zstd
 from pemn_formats.errors import FormatError, PemnError
 from pemn_formats.lattice import Lattice
 
-__all__ = ["CODECS", "EFFORTS", "MASK_CODECS", "VALUE_CODECS", "Codec", "codec", "encode_smallest", "encoders"]
+__all__ = [
+    "CODECS",
+    "EFFORTS",
+    "MASK_CODECS",
+    "MOST_BALANCED_BITS",
+    "VALUE_CODECS",
+    "Codec",
+    "codec",
+    "encode_smallest",
+    "encoders",
+]
 
 CODECS: tuple[Codec, ...] = (Raw(), Const(), Zstd(), Gap(), GapInverted(), Context())
 VALUE_CODECS = CODECS[:3]
 MASK_CODECS = CODECS
 
-EFFORTS = ("best", "fast")
+EFFORTS = ("balanced", "fast", "smallest")
+
+MOST_BALANCED_BITS = 1 << 23
+"""Bits of a file's masks up to which `balanced` predicts them. Reading so many takes half a second or so of a core;
+more of them would make a large file load far more slowly than a dense one."""
+
 _ENCODERS: dict[str, tuple[Codec, ...]] = {
-    "best": CODECS,
+    "balanced": CODECS,
     "fast": (Raw(), Const(), Zstd(FAST), Gap(FAST), GapInverted(FAST)),
+    "smallest": CODECS,
 }
 
 
-def encoders(effort: str, known: tuple[Codec, ...]) -> tuple[Codec, ...]:
+def encoders(effort: str, known: tuple[Codec, ...], *, mask_bits: int = 0) -> tuple[Codec, ...]:
     """Return what a writer tries of the codecs that a section knows; raise `PemnError` for an unknown effort.
 
-    `fast` leaves out what takes long to write: the context coder and the slow levels of Zstandard.
+    `smallest` tries all. `balanced` leaves the context coder, which takes long to read, out of a file with more than
+    `MOST_BALANCED_BITS` of masks. `fast` leaves it out of every file, and the slow levels of Zstandard too.
     """
     if effort not in _ENCODERS:
         raise PemnError(f"unknown effort {effort!r}; known: {', '.join(EFFORTS)}")
     ids = {each.id for each in known}
+    if effort == "balanced" and mask_bits > MOST_BALANCED_BITS:
+        ids.discard(Context.id)
     return tuple(each for each in _ENCODERS[effort] if each.id in ids)
 
 
