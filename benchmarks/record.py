@@ -16,12 +16,15 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def held_runs(path: Path, shared: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The runs that a result file holds under the same `shared` facts; none when it is not there or has others."""
+    """The runs that a result file holds under the same `shared` facts; none when it is not there or has others.
+
+    A run that does not name its code comes from the code that the file names.
+    """
     if not path.is_file():
         return []
     found = json.loads(path.read_text())
     same = all(key in found and found[key] == value for key, value in json.loads(json.dumps(shared)).items())
-    return list(found["runs"]) if same else []
+    return [{"code": found["environment"]["code"], **run} for run in found["runs"]] if same else []
 
 
 def write_results(path: Path, results: Mapping[str, Any]) -> Path:

@@ -4,7 +4,8 @@
 
 Every row trains the same ConvMixer on the same images for the same epochs; the recipe beside it is the row's own. The
 epoch is chosen on validation images, the test images are looked at once a run. Every masked net is then written to
-`.pemn` (what is not masked in float16, in log8, and lossless), loaded and evaluated again.
+`.pemn` (what is not masked in float16, in log8, and lossless), loaded and evaluated again. Runs of other rows and seeds
+that `--out` holds stay where data and budget are the same; each run names the code it was measured with.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from benchmarks.environment import environment
 from benchmarks.images import load_images
-from benchmarks.record import RESULTS, write_results
+from benchmarks.record import RESULTS, held_runs, write_results
 from benchmarks.table import render
 from pemn_compress import fit, load_model, save_model
 from pemn_compress.data import Splits
@@ -43,6 +45,7 @@ ROWS: Rows = {
     "default": ("default", {}),
     "rp 251 values": ("default", {"strategy": "rp"}),
     "rp 1e-3": ("default", {"strategy": "rp", "ratio": 1e-3}),
+    "paper full": ("paper", {"strategy": "full"}),
     "paper one-layer": ("paper", {"strategy": "one-layer"}),
     "paper mp": ("paper", {"strategy": "mp"}),
     "paper rp 1e-1": ("paper", {"ratio": 1e-1}),
@@ -249,14 +252,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=RESULTS / "short_training.json")
     options = parser.parse_args(arguments)
     splits, budget, facts = prepare(options)
-    runs: list[dict[str, Any]] = []
+    shared = {"data": facts, "budget": dataclasses.asdict(budget)}
+    code = environment()["code"]
+    runs = held_runs(options.out, shared)
     with tempfile.TemporaryDirectory() as folder:
         for seed in options.seeds:
             for row in options.rows:
-                runs.append(run_row(row, seed, budget, splits, Path(folder)))
-                print(f"{row}, seed {seed}: {runs[-1]['test_accuracy']:.2f} %", flush=True)
-                results = {"data": facts, "budget": dataclasses.asdict(budget), "summary": summary(runs), "runs": runs}
-                write_results(options.out, results)
+                run = {**run_row(row, seed, budget, splits, Path(folder)), "code": code}
+                runs = [*(old for old in runs if (old["row"], old["seed"]) != (row, seed)), run]
+                runs.sort(key=lambda each: (each["seed"], list(ROWS).index(each["row"])))
+                print(f"{row}, seed {seed}: {run['test_accuracy']:.2f} %", flush=True)
+                write_results(options.out, {**shared, "summary": summary(runs), "runs": runs})
     print(show(runs))
 
 

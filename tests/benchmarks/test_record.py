@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.environment import environment
-from benchmarks.record import write_results
+from benchmarks.record import held_runs, write_results
 from benchmarks.table import render
 
 
@@ -29,6 +29,14 @@ def test_results_replace_earlier_ones(tmp_path: Path) -> None:
     assert list(found) == ["environment", "figure"]
     assert found["figure"] == 2.5
     assert [each.name for each in path.parent.iterdir()] == ["found.json"]
+
+
+def test_held_runs_name_the_code_they_were_measured_with(tmp_path: Path) -> None:
+    path = tmp_path / "found.json"
+    other = {"commit": "before", "dirty": False}
+    write_results(path, {"epochs": 1, "runs": [{"row": "a"}, {"row": "b", "code": other}]})
+    first, second = held_runs(path, {"epochs": 1})
+    assert (first["code"], second["code"]) == (environment()["code"], other)
 
 
 def test_results_that_are_no_numbers_are_refused(tmp_path: Path) -> None:

@@ -27,6 +27,17 @@ def test_rows_are_trained_saved_loaded_and_summed_up(tmp_path: Path, capsys: pyt
     assert [row["ratio"] == 1.0 for row in found["summary"]] == [True, False, False]
 
 
+def test_a_row_measured_later_joins_those_that_are_held(tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    small = ["--data", "digits", "--dim", "24", "--depth", "1", "--epochs", "1", "--limit-train", "100", "--seeds", "0"]
+    short_training.main([*small, "--rows", "default", "paper mp", "--out", str(out)])
+    before = json.loads(out.read_text())["runs"]
+    short_training.main([*small, "--rows", "paper full", "--out", str(out)])
+    found = json.loads(out.read_text())
+    assert [row["row"] for row in found["summary"]] == ["default", "paper full", "paper mp"]
+    assert [found["runs"][0], found["runs"][2]] == before
+
+
 def test_every_row_is_what_its_name_says(monkeypatch: pytest.MonkeyPatch) -> None:
     budget = short_training.Budget({"dim": 24, "depth": 1}, epochs=1, batch_size=32)
     configs = {row: short_training.config_of(row, 3, budget, "digits") for row in short_training.ROWS}
@@ -38,4 +49,4 @@ def test_every_row_is_what_its_name_says(monkeypatch: pytest.MonkeyPatch) -> Non
             assert config.mask.seed == 3
             assert config.mask.learner == ("topk" if row.startswith("paper") else "threshold")
     ratios = [config.mask and config.mask.ratio for config in configs.values()]
-    assert ratios == [None, None, None, 1e-3, None, None, 1e-1, 1e-2, 1e-3]
+    assert ratios == [None, None, None, 1e-3, None, None, None, 1e-1, 1e-2, 1e-3]
