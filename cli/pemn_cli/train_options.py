@@ -116,8 +116,8 @@ _OPTIONS = [
         _RECIPE,
         "--preset",
         metavar="NAME",
-        help="default, digits, paper (the reference's README command), or a net for a file of 12kb, 33kb, 66kb or "
-        "170kb.  [default: by the data]",
+        help="default, digits, paper (the reference's README command; for other nets than convmixer the recipe of the "
+        "paper's supplement), or a net for a file of 12kb, 33kb, 66kb or 170kb.  [default: by the data]",
     ),
     _option(_RECIPE, "--epochs", type=int, metavar="N", help="Passes over the training images."),
     _option(_RECIPE, "--batch-size", type=int, metavar="N", help="Images a step."),

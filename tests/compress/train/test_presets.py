@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -43,6 +44,21 @@ def test_paper_is_the_references_command() -> None:
 
 
 @pytest.mark.parametrize(
+    ("model", "arguments"),
+    [("vit", {"dim": 256, "depth": 6}), ("resnet", {"depth": 32}), ("torchvision.resnet18", {})],
+)
+def test_paper_gives_other_nets_the_supplements_recipe(model: str, arguments: dict[str, int]) -> None:
+    options, convmixer = resolve("paper", {"model": model}), resolve("paper", {"model": "convmixer"})
+    train = options.train
+    assert convmixer == resolve("paper", {})
+    assert (train.lr, train.batch_size, train.epochs, train.weight_decay) == (1e-4, 256, 200, 5e-4)
+    assert options.model_args == arguments
+    assert options.mask == convmixer.mask
+    same = {"lr": 0.05, "batch_size": 512, "epochs": 100, "weight_decay": 0.005}
+    assert dataclasses.replace(train, **same) == convmixer.train
+
+
+@pytest.mark.parametrize(
     ("data", "model", "shift", "flip"),
     [
         ("digits", "mlp", 0, False),
@@ -69,7 +85,10 @@ def test_without_options_it_is_the_digits() -> None:
         ("paper", {"values": 100}, {"ratio": None, "values": 100}),
         ("paper", {"ratio": 0.1}, {"ratio": 0.1, "values": None}),
         ("paper", {"model_args": {"depth": 8}}, {"model_args": {"dim": 256, "depth": 8, "kernel": 5, "patch": 2}}),
-        ("paper", {"model": "resnet"}, {"model": "resnet", "model_args": {}}),
+        ("paper", {"model": "resnet", "model_args": {"depth": 56}}, {"model": "resnet", "model_args": {"depth": 56}}),
+        ("paper", {"model": "vit", "lr": 0.01, "epochs": 3}, {"lr": 0.01, "epochs": 3, "batch_size": 256}),
+        ("paper", {"model": "vit", "budget": 64_000}, {"model_args": {}, "budget": 64_000}),
+        ("default", {"model": "vit"}, {"model_args": {}, "lr": 0.02, "batch_size": 128, "epochs": 30}),
         ("paper", {"regular": True}, {"regular": True}),
     ],
 )
