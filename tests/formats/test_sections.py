@@ -93,7 +93,11 @@ CASES: list[tuple[str, Change, str]] = [
     (KEEP, stored(1, b"\0\0", 1), f"a chunk of {MASKS}: a const chunk holds 2 bytes, expected 1$"),
     (KEEP, stored(1, b"junk", 2), f"a chunk of {MASKS}: a zstd frame does not decode: "),
     (KEEP, stored(1, b"junk", 3), f"a chunk of {MASKS}: a zstd frame does not decode: "),
-    (KEEP, stored(1, bytes.fromhex("20000100 00"), 3), f"a chunk of {MASKS}: a gap chunk claims 0 runs for 40 bits$"),
+    (
+        KEEP,
+        stored(1, bytes.fromhex("ff20000100"), 3),
+        f"a chunk of {MASKS}: a gap chunk claims 0 runs for 40 bits$",
+    ),
     (KEEP, stored(2, b"junk", 2), f"a chunk of {RESIDUAL}: a zstd frame does not decode: "),
     (KEEP, stored(1, b"\xff", 1, 40), r"the mask of 'head\.weight' has a pad bit set$"),
     (TERNARY, stored(1, b"\0", 1), r"the mask of 'some' keeps 0 weights, expected \d+$"),

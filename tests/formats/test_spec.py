@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import struct
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -14,11 +15,13 @@ from make_golden import GOLDEN
 from second.numbers import UPPER_HALF, log8_steps
 from spec_vectors import BLOCKS
 
+from pemn_formats.codecs.context import MOST_TIMES
 from pemn_formats.limits import CHUNK_BYTES, MAX_CHUNKS, MAX_DIMS, MAX_MANIFEST_BYTES, MAX_MANIFEST_ITEMS, MAX_TENSORS
 from pemn_formats.mask_lattice import MOST_BLOCKS
 from pemn_formats.prelude import VERSION
 from pemn_formats.reader import Reader, read
 from pemn_formats.reconstruct import state
+from pemn_formats.rounding import OUTPUT_DTYPES
 
 SPEC = (Path(__file__).parents[2] / "formats" / "SPEC.md").read_text()
 DUMP_LINE = re.compile(r"([0-9a-f]{4})  ((?:[0-9a-f]{2} ){0,15}[0-9a-f]{2})(?:  .*)?")
@@ -79,14 +82,20 @@ def test_hex_dumps_are_the_golden_files(name: str) -> None:
 @every_worked_file
 def test_what_stands_behind_the_dumps_is_what_the_files_hold(name: str) -> None:
     data = (GOLDEN / f"{name}.pemn").read_bytes()
-    identity, _, manifest, *runs, weights = blocks(worked()[name])
+    identity, _, manifest, *runs, weights, hashes = blocks(worked()[name])
     with Reader.open(data) as reader:
         assert identity == reader.content_id()
     assert manifest.replace("\n", "") == json.dumps(Forge.of(data).manifest, sort_keys=True, separators=(",", ":"))
     for line, (key, values) in zip(weights.splitlines(), state(read(data)).items(), strict=True):
         assert line.split() == [key, *(f"{bits:08x}" for bits in struct.unpack("<8I", values.tobytes()[:32]))]
+    states = {dtype: state(read(data), dtype) for dtype in OUTPUT_DTYPES}
+    assert [line.split() for line in hashes.splitlines()] == [
+        [key, dtype, sha256(each[key].astype(each[key].dtype.newbyteorder("<")).tobytes()).hexdigest()]
+        for key in states["float32"]
+        for dtype, each in states.items()
+    ]
     for text in runs:
-        frame = Forge.of(data).sections[1][0].data
+        frame = Forge.of(data).sections[1][0].data[1:]
         assert bytes(map(int, text.split())) == zstandard.ZstdDecompressor().decompress(b"\x28\xb5\x2f\xfd" + frame)
 
 
@@ -101,6 +110,7 @@ def test_what_stands_behind_the_dumps_is_what_the_files_hold(name: str) -> None:
         (3, f"at most {MAX_TENSORS:,} masked tensors"),
         (3, f"(1 to {MAX_DIMS} dimensions"),
         (4, f"chunks of 2^{CHUNK_BYTES.bit_length() - 1} bytes"),
+        (6, f"at least 1/{MOST_TIMES} of its bytes"),
         (6, f"have at most 2^{MOST_BLOCKS.bit_length() - 1} blocks together"),
     ],
 )

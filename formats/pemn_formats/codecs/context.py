@@ -19,7 +19,11 @@ from pemn_formats.errors import FormatError
 from pemn_formats.lattice import BLOCK, Flat, Lattice, Matrix, growing
 from pemn_formats.native import compiled
 
-__all__ = ["Context", "lanes"]
+__all__ = ["MOST_TIMES", "Context", "lanes"]
+
+MOST_TIMES = 128
+"""How many times its bytes a chunk may hold. Each bit takes time to read, so that a small file could cost hours; masks
+that code so small are coded as well by their gaps."""
 
 _WRONG = {1: OUT_OF_BYTES, 2: LEFT_OVER, 4: WRONG_PLANE}
 
@@ -41,20 +45,17 @@ class Context:
     uses_lattice = True
 
     def encode(self, raw: bytes, lattice: Lattice = ()) -> bytes | None:
-        """Return the coded bits, or None where nothing is known of their places."""
+        """Return the coded bits; None where nothing is known of their places, or hardly a byte would be stored."""
         if not lattice:
             return None
-        width = lanes(lattice)
-        loops = compiled()
-        if loops is not None:
-            return loops.context_encode(raw, *_flattened(lattice), width)
-        bits = np.unpackbits(np.frombuffer(raw, np.uint8), bitorder="little")
-        # Narrow, because all of them are held until the last one is known.
-        blocks = [(bits[places], chance.astype(np.uint16)) for places, chance in _blocks(bits, lattice)]
-        return encode(blocks, width)
+        stored = _encode(raw, lattice)
+        return stored if len(stored) * MOST_TIMES >= len(raw) else None
 
     def decode(self, stored: bytes, raw_length: int, lattice: Lattice = ()) -> bytes:
         """Return the bits, zero wherever the lattice has none."""
+        if len(stored) * MOST_TIMES < raw_length:
+            most = MOST_TIMES * len(stored)
+            raise FormatError(f"a context chunk of {len(stored):,} B claims {raw_length:,} B; the most is {most:,}")
         width = lanes(lattice)
         loops = compiled()
         if loops is not None:
@@ -70,6 +71,17 @@ class Context:
             bits[places] = decoder.block(chance.astype(np.uint32))
         decoder.finish()
         return np.packbits(bits, bitorder="little").tobytes()
+
+
+def _encode(raw: bytes, lattice: Lattice) -> bytes:
+    width = lanes(lattice)
+    loops = compiled()
+    if loops is not None:
+        return loops.context_encode(raw, *_flattened(lattice), width)
+    bits = np.unpackbits(np.frombuffer(raw, np.uint8), bitorder="little")
+    # Narrow, because all of them are held until the last one is known.
+    blocks = [(bits[places], chance.astype(np.uint16)) for places, chance in _blocks(bits, lattice)]
+    return encode(blocks, width)
 
 
 def _flattened(lattice: Lattice) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int8]]:

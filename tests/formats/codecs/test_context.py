@@ -147,6 +147,20 @@ def test_a_chunk_is_coded_in_little_memory() -> None:
         assert peak < mib << 20
 
 
+def test_what_hardly_takes_a_byte_is_left_to_other_codecs() -> None:
+    """A file of a few bytes must not cost hours to read."""
+    lattice = (Flat(0, 1 << 20, alone=True),)
+    found = {}
+    for ones in (0, 100, 1000):
+        bits = np.zeros(1 << 20, np.uint8)
+        bits[np.random.default_rng(1).permutation(bits.size)[:ones]] = 1
+        found[ones] = Context().encode(np.packbits(bits, bitorder="little").tobytes(), lattice)
+    assert found[0] is None
+    assert found[100] is None
+    assert found[1000] is not None
+    assert 128 * len(found[1000]) >= 1 << 17
+
+
 def test_lanes_grow_with_the_flat_bits() -> None:
     sizes = (1, 65_535, 65_536, 1 << 18, 1 << 22, 1 << 30)
     assert [lanes((Flat(0, bits),)) for bits in sizes] == [4, 4, 8, 32, 512, 512]
@@ -162,7 +176,10 @@ def test_hostile_bytes_are_refused() -> None:
         with pytest.raises(FormatError, match=message):
             Context().decode(data, len(raw), lattice)
 
-    refused(b"", "cannot start from 0 bytes")
+    assert len(raw) == 288
+    refused(b"", r"^a context chunk of 0 B claims 288 B; the most is 0$")
+    refused(bytes(2), r"^a context chunk of 2 B claims 288 B; the most is 256$")
+    refused(bytes(3), "cannot start from 3 bytes")
     refused(stored[:15], "cannot start from 15 bytes")
     refused(stored[:-1], "cannot start from")
     refused(bytes(4) + stored[4:], "starts from a state")

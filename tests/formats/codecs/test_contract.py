@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from samples import random_bits
 
 from pemn_formats.bits import pack
-from pemn_formats.codecs import CODECS, MASK_CODECS, VALUE_CODECS, Codec, codec, encode_smallest
+from pemn_formats.codecs import CODECS, MASK_CODECS, VALUE_CODECS, Codec, codec, encode_smallest, encoders
 from pemn_formats.codecs.context import Context
 from pemn_formats.errors import FormatError
 from pemn_formats.lattice import Flat, Lattice
@@ -146,11 +146,16 @@ def test_a_slow_codec_must_save_its_share(bits: int, saved: float, taken: int, m
     assert encode_smallest(raw, MASK_CODECS, (Flat(0, bits),))[0].id == taken
 
 
-@pytest.mark.parametrize("density", [0.003, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.9, 0.99])
-def test_masks_of_a_million_weights_come_close_to_shannon(density: float) -> None:
+DENSITIES = [0.003, 0.0035, 0.004, 0.005, 0.007, 0.01, 0.015, 0.03, 0.05, 0.07, 0.1, 0.15, 0.17, 0.18, 0.19, 0.2, 0.22]
+
+
+@pytest.mark.parametrize("balanced", [True, False], ids=["without the context coder", "with it"])
+@pytest.mark.parametrize("density", [*DENSITIES, 0.24, 0.27, 0.3, 0.35, 0.4, 0.45, 0.5, 0.8, 0.9, 0.99, 0.996])
+def test_masks_of_a_million_weights_come_close_to_shannon(density: float, balanced: bool) -> None:
     bits = random_bits(1 << 20, density, 5)
     ones = int(bits.sum())
     p = np.array([ones, bits.size - ones]) / bits.size
     bound = bits.size * float(-(p * np.log2(p)).sum()) / 8
-    _, stored = encode_smallest(pack(bits).tobytes(), MASK_CODECS, (Flat(0, bits.size),))
+    tried = encoders("balanced", MASK_CODECS, mask_bits=1 << 24) if balanced else MASK_CODECS
+    _, stored = encode_smallest(pack(bits).tobytes(), tried, (Flat(0, bits.size),))
     assert len(stored) <= 1.015 * bound

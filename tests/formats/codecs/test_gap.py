@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import tracemalloc
 
 import numpy as np
@@ -24,13 +25,13 @@ MAGIC = b"\x28\xb5\x2f\xfd"
 
 
 def runs_of(stored: bytes) -> list[int]:
-    return list(zstandard.ZstdDecompressor().decompress(MAGIC + stored))
+    return list(zstandard.ZstdDecompressor().decompress(MAGIC + stored[1:]))
 
 
-def stored(runs: list[int], **options: bool) -> bytes:
+def stored(runs: list[int], escape: int = 255, **options: bool) -> bytes:
     frame = zstandard.ZstdCompressor(level=1, **options).compress(bytes(runs))
     assert frame.startswith(MAGIC)
-    return frame[4:]
+    return bytes([escape]) + frame[4:]
 
 
 @pytest.mark.parametrize(
@@ -56,11 +57,25 @@ def test_runs_and_escapes(ones: list[int], runs: list[int]) -> None:
     raw = chunk(ones)
     found = Gap().encode(raw)
     assert found is not None
+    assert found[0] == 255
     assert runs_of(found) == runs
     assert Gap().decode(found, len(raw)) == raw
     inverted = bytes(byte ^ 255 for byte in raw)
     assert GapInverted().encode(inverted) == found
     assert GapInverted().decode(found, len(raw)) == inverted
+
+
+@pytest.mark.parametrize(
+    ("density", "chances"), [(0.001, [1]), (0.004, [2]), (0.006, [2, 4]), (0.04, [128]), (0.2, [128]), (0.34, [128])]
+)
+def test_runs_reach_the_escape_with_a_chance_of_a_power_of_two(density: float, chances: list[int]) -> None:
+    bits = 1 << 19
+    raw = chunk(sorted(np.random.default_rng(7).permutation(bits)[: round(density * bits)]), bits)
+    found = Gap().encode(raw)
+    assert found is not None
+    assert Gap().decode(found, len(raw)) == raw
+    escapes = {255 if chance == 1 else math.ceil(math.log(chance) / -math.log1p(-density)) for chance in chances}
+    assert found[0] in escapes
 
 
 @given(st.sets(st.integers(0, BITS - 1), min_size=1, max_size=60))
@@ -81,12 +96,18 @@ def test_no_ones_and_too_many_are_left_to_others(raw: bytes) -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "a zstd frame does not decode: "),
+        (b"", "a gap chunk has no escape"),
+        (stored([1], 0), "a gap chunk has no escape"),
+        (b"\xff", "a zstd frame does not decode: "),
+        (stored([3, 7, 5], 6), "a gap chunk has a run byte of 7 above its escape, 6"),
+        (stored([3, 6], 6), "a gap chunk ends inside a run"),
+        (stored([6, 6, 5], 6) + b"\0", "a zstd frame does not decode: "),
+        (stored([1] * 63 + [0, 0], 1), "a gap chunk claims 65 runs for 64 bits"),
         (b"\xff\xff\xff", "a zstd frame does not decode: "),
         (stored([]), "a gap chunk claims 0 runs for 64 bits"),
         (stored([0] * 65), "a gap chunk claims 65 runs for 64 bits"),
         (stored([0], write_content_size=False), "a gap chunk claims 18446744073709551615 runs for 64 bits"),
-        (MAGIC + stored([0]), "a (zstd frame|gap chunk) "),
+        (b"\xff" + MAGIC + stored([0])[1:], "a (zstd frame|gap chunk) "),
         (stored([0, 0])[:-1], "a zstd frame does not decode: "),
         (stored([0, 0]) + b"\0", "a zstd frame does not decode: "),
         (stored([3, 255]), "a gap chunk ends inside a run"),
@@ -103,6 +124,8 @@ def test_hostile_runs_are_refused(each: Gap, data: bytes, message: str) -> None:
 def test_the_last_bit_may_be_a_one() -> None:
     assert Gap().decode(stored([63]), 8) == chunk([63], 64)
     assert Gap().decode(stored([0] * 64), 8) == b"\xff" * 8
+    assert Gap().decode(stored([1] * 63 + [0], 1), 8) == chunk([63], 64)
+    assert Gap().decode(stored([2, 2, 1, 0], 2), 8) == chunk([5, 6], 64)
 
 
 def test_runs_are_counted_on_over_the_pieces_they_are_decoded_in(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,18 +47,19 @@ def decode(codec: int, data: bytes, length: int, parts: list[Part] | None) -> by
 
 
 def _gap(data: bytes, length: int) -> bytes:
-    data = bytes.fromhex("28b52ffd") + data
+    refuse_unless(len(data) > 0 and data[0] > 0, "no escape")
+    escape, data = data[0], bytes.fromhex("28b52ffd") + data[1:]
     try:
         count = zstandard.get_frame_parameters(data).content_size
     except zstandard.ZstdError as error:
         raise RefusedError("a gap chunk that is no frame") from error
     refuse_unless(1 <= count <= 8 * length, "a number of runs that cannot be")
     runs = frame(data, count)
-    refuse_unless(runs[-1] != 255, "runs that end in an escape")
+    refuse_unless(runs[-1] != escape and max(runs) <= escape, "runs that end in an escape, or above it")
     chunk, at = bytearray(length), 0
     for run in runs:
         at += run
-        if run < 255:
+        if run < escape:
             refuse_unless(at < 8 * length, "runs beyond the chunk")
             chunk[at >> 3] |= 1 << (at & 7)
             at += 1
@@ -99,6 +100,7 @@ class Lanes:
 
 
 def _context(data: bytes, length: int, parts: list[Part]) -> bytes:
+    refuse_unless(128 * len(data) >= length, "a chunk that takes too few bytes")
     order = units(parts)
     lanes = Lanes(data, sum(len(unit.places) for unit in order if not isinstance(unit, Matrix)))
     chunk = bytearray(length)
