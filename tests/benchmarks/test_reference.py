@@ -159,7 +159,30 @@ def test_accuracies_stand_beside_the_references(folder: Path, tmp_path: Path) ->
     assert str(folder) not in out.read_text()
 
 
-def test_the_time_to_an_accuracy_ends_with_the_epoch_that_reaches_it() -> None:
-    epochs = [{"seconds": 2.0, "validation_accuracy": each} for each in (20.0, 40.0, 35.0)]
-    found = [reference_baseline.seconds_to(goal, {"epochs": epochs}) for goal in (20.0, 30.0, 41.0)]
-    assert found == [2.0, 4.0, None]
+def test_the_way_to_an_accuracy_ends_with_the_epoch_that_reaches_it() -> None:
+    epochs = [{"validation_accuracy": each} for each in (20.0, 40.0, 35.0)]
+    found = [reference_baseline.epochs_to(goal, {"epochs": epochs}) for goal in (20.0, 30.0, 41.0)]
+    assert found == [1, 2, None]
+
+
+def test_summing_up_again_counts_images_at_idle_speed_and_leaves_the_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "reference_baseline.json"
+    kept = reference_baseline.RESULTS / out.name
+    if not kept.exists():
+        pytest.skip("not a checkout")
+    before = json.loads(kept.read_text())
+    out.write_text(json.dumps({**before, "summary": []}))
+    reference_baseline.main(["--summarise", str(out)])
+    after = json.loads(out.read_text())
+    assert after == before
+    speeds = reference_baseline.idle_speeds(after)
+    assert reference_baseline.idle_speeds({**after, "reference_workers": 9}) == {}
+    for row in after["summary"]:
+        goal, images = row["validation_accuracy_to_reach"], row["images_to_reach"]
+        assert goal == reference_baseline.GOALS[row["strategy"]]
+        assert images["most"] <= 5 * after["data"]["train"]
+        assert row["idle_seconds_to_reach"] == pytest.approx(images["mean"] / speeds[row["side"]], abs=0.06)
+        assert row["last_validation_accuracy"]["least"] > goal
+    assert "images to it" in capsys.readouterr().out
