@@ -9,9 +9,10 @@ import numpy.typing as npt
 import torch
 from torch.autograd.graph import increment_version
 
-from pemn_compress.rebuild import reconstruct
+from pemn_compress.rebuild import reconstruct_into
 from pemn_formats.content import Content, MaskedTensor
 from pemn_formats.expand import expand_into
+from pemn_formats.manifest import Manifest
 from pemn_formats.reconstruct import residual_state
 
 __all__ = ["fill_state_", "fill_weights_", "state_shapes"]
@@ -19,10 +20,13 @@ __all__ = ["fill_state_", "fill_weights_", "state_shapes"]
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16)
 
 
-def state_shapes(content: Content) -> dict[str, tuple[int, ...]]:
+def state_shapes(content: Content | Manifest) -> dict[str, tuple[int, ...]]:
     """Return the shape of every state-dict entry that a content gives a value to."""
     shapes = {tensor.name: tensor.shape for tensor in content.masked}
-    shapes |= {name: values.shape for name, values in residual_state(content).items()}
+    for entry in content.residual:
+        shapes |= dict.fromkeys(entry.state_names, entry.shape[1:] if entry.kind == "bn" else entry.shape)
+        if entry.kind == "bn":
+            shapes[entry.state_names[-1]] = ()  # the count of batches
     return shapes | {alias: shapes[target] for alias, target in content.aliases.items()}
 
 
@@ -47,17 +51,20 @@ def fill_weights_(
 ) -> None:
     """Write the dense weights of masked tensors over tensors of their shapes.
 
-    On the CPU without a temporary of a tensor's size; elsewhere, and into tensors that are not contiguous or of
-    another type than float32, float16 and bfloat16, one tensor at a time is rebuilt and copied.
+    On the CPU, into contiguous tensors of float32, float16 or bfloat16, without a temporary of a tensor's size;
+    elsewhere as `reconstruct_into`, all tensors of a device and dtype together.
     """
     direct: list[tuple[MaskedTensor, npt.NDArray[np.generic]]] = []
+    apart: dict[tuple[torch.device, torch.dtype], list[tuple[MaskedTensor, torch.Tensor]]] = {}
     for tensor, place in targets:
         if place.device.type == "cpu" and place.is_contiguous() and place.dtype in _FLOATS:
             direct.append((tensor, _array(place)))
         else:
             # float64 takes the float32 weights, which are exact in it.
             dtype = place.dtype if place.dtype in _FLOATS else torch.float32
-            place.copy_(reconstruct(content, tensor, place.device, dtype))
+            apart.setdefault((place.device, dtype), []).append((tensor, place))
+    for (_, dtype), members in apart.items():
+        reconstruct_into(content, members, dtype)
     expand_into(content, direct, threads=torch.get_num_threads() if threads is None else threads)
     for _, place in targets:
         # What autograd saved of the old values must not be taken for theirs.

@@ -8,11 +8,13 @@ import numpy as np
 import torch
 from torch import nn
 
+from pemn_compress.devices import checked_device
 from pemn_compress.filling import fill_state_, fill_weights_, state_shapes
 from pemn_compress.maskable import plain_name
 from pemn_compress.misfit import MisfitError, check_fit, check_meta, check_room
 from pemn_compress.models import Architecture, build
 from pemn_compress.rebuild import check_dtype, reconstruct_many
+from pemn_compress.swapping import lies_on, swap_
 from pemn_formats.bundle import select_task
 from pemn_formats.content import Content
 from pemn_formats.errors import FormatError, PemnError
@@ -146,52 +148,29 @@ def fill_model(
 ) -> Model:
     """Put the weights of a decoded content into a plain model, in evaluation mode, and return it.
 
-    Every name, shape and BatchNorm eps is compared first. A model on the meta device takes new tensors; another one is
-    moved to `device` and `dtype`, and its parameters and buffers are written over where they lie. Raises `PemnError`
-    for a model that is masked, `MisfitError` where it is not the file's, naming the first difference.
+    Every name, shape and BatchNorm eps is compared first. A model on the meta device takes new tensors. So do the
+    parameters of one that lies on another device, whose old values never travel; they remain the same objects. A model
+    on `device` is written over where it lies, after a change to `dtype` if it needs one. Raises `PemnError` for a
+    model that is masked, `MisfitError` where it is not the file's, naming the first difference.
     """
     check_dtype(dtype)
     check_fit(model, content, state_shapes(content))
     on_meta = check_meta(model)
-    if not on_meta:
-        model.to(device=device, dtype=dtype)
     held = _held(model)
     if on_meta or held.keys() != model.state_dict().keys():
         # Modules that make up state-dict entries of their own know how to take them back.
         state = rebuild_state(content, device=device, dtype=dtype, threads=threads)
+        if not on_meta:
+            model.to(device=device, dtype=dtype)
         model.load_state_dict(_tied(model, state) if on_meta else state, strict=True, assign=on_meta)
-    else:
-        plain = {plain_name(name): value for name, value in held.items()}
+    elif lies_on(held, device):
+        model.to(device=device, dtype=dtype)  # buffers that no file holds may lie elsewhere
+        plain = {plain_name(name): value for name, value in _held(model).items()}
         fill_state_(plain, content, threads=threads)
+    else:
+        state = rebuild_state(content, device=device, dtype=dtype, threads=threads)
+        swap_(model, held, {name: state[plain_name(name)] for name in held}, device, dtype)
     return model.eval()
-
-
-def checked_device(device: torch.device | str) -> torch.device:
-    """Return a device that exists; raise `PemnError` with the ones that do otherwise."""
-    try:
-        found = torch.device(device)
-    except RuntimeError:
-        raise PemnError(f"unknown device {str(device)!r}; use cpu, cuda or cuda:N") from None
-    if found.type == "cuda":
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if count == 0:
-            raise PemnError(f"device {found} was asked for, but torch sees no CUDA device here; use --device cpu")
-        if found.index is not None and found.index >= count:
-            raise PemnError(
-                f"device {found} was asked for, but there are {count} CUDA devices (cuda:0 to cuda:{count - 1})"
-            )
-    elif found.type != "cpu":
-        _try(found)
-    return found
-
-
-def _try(device: torch.device) -> None:
-    """Raise `PemnError` for one of torch's many kinds of device if this torch, or this machine, has none."""
-    try:
-        torch.zeros(1, device=device).item()
-    except (RuntimeError, AssertionError, ImportError) as error:
-        reason = str(error).partition("\n")[0]
-        raise PemnError(f"device {device} cannot be used here ({reason}); use cpu, cuda or cuda:N") from None
 
 
 def _held(model: nn.Module) -> dict[str, torch.Tensor]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +17,20 @@ from pemn_formats.errors import PemnError
 from pemn_formats.fills import PERMUTATION_STREAM
 from pemn_formats.reconstruct import prototype_values, scale_of
 
-__all__ = ["base", "check_dtype", "codes", "reconstruct", "reconstruct_many", "unpack_bits", "with_torch"]
+__all__ = [
+    "base",
+    "check_dtype",
+    "codes",
+    "reconstruct",
+    "reconstruct_into",
+    "reconstruct_many",
+    "unpack_bits",
+    "with_torch",
+]
 
+_Target: TypeAlias = tuple[MaskedTensor, torch.Tensor]
+
+_AT_ONCE = 1 << 24  # weights in memory of their own
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
@@ -77,14 +90,38 @@ def reconstruct_many(
 ) -> list[torch.Tensor]:
     """Return the dense weights of masked tensors; as `reconstruct`, in one launch where kernels serve the device."""
     check_dtype(dtype)
-    if not usable(device):
-        return [with_torch(content, tensor, device, dtype) for tensor in tensors]
-    from pemn_compress.kernels import reconstruct as kernels
+    taken = _of_kernels(content, tensors, device)
+    if taken:
+        from pemn_compress.kernels import reconstruct as kernels
 
-    taken = [tensor for tensor in tensors if kernels.supports(content, tensor)]
-    done = iter(kernels.reconstruct_many(content, taken, device, dtype))
-    left = {id(tensor) for tensor in tensors} - {id(tensor) for tensor in taken}
-    return [with_torch(content, tensor, device, dtype) if id(tensor) in left else next(done) for tensor in tensors]
+        done = iter(kernels.reconstruct_many(content, [tensors[at] for at in sorted(taken)], device, dtype))
+    return [
+        next(done) if at in taken else with_torch(content, tensor, device, dtype) for at, tensor in enumerate(tensors)
+    ]
+
+
+def reconstruct_into(
+    content: Content, targets: Sequence[tuple[MaskedTensor, torch.Tensor]], dtype: torch.dtype = torch.float32
+) -> None:
+    """Write the dense weights of masked tensors, rounded to `dtype`, over tensors of one device that have their shapes.
+
+    In one launch, where kernels serve the device and can write where a tensor lies. The others are rebuilt in memory
+    of their own first, several at a time.
+    """
+    if not targets:
+        return
+    device = targets[0][1].device
+    direct = _of_kernels(content, [tensor for tensor, _ in targets], device)
+    if direct:
+        from pemn_compress.kernels import reconstruct as kernels
+
+        direct = {at for at in direct if kernels.takes_stores(targets[at][1], dtype)}
+        tensors, places = [targets[at][0] for at in sorted(direct)], [targets[at][1] for at in sorted(direct)]
+        kernels.reconstruct_many(content, tensors, device, dtype, places)
+    for group in _groups([target for at, target in enumerate(targets) if at not in direct]):
+        weights = reconstruct_many(content, [tensor for tensor, _ in group], device, dtype)
+        for (_, place), weight in zip(group, weights, strict=True):
+            place.copy_(weight)
 
 
 def with_torch(content: Content, tensor: MaskedTensor, device: torch.device | str, dtype: torch.dtype) -> torch.Tensor:
@@ -93,6 +130,29 @@ def with_torch(content: Content, tensor: MaskedTensor, device: torch.device | st
     value = base(content, tensor, device).reshape(tensor.shape)
     value *= broadcast_scale(scale, value.dim())
     return select(codes(tensor, device).reshape(tensor.shape), value, tensor.alphabet).to(dtype)
+
+
+def _of_kernels(content: Content, tensors: Sequence[MaskedTensor], device: torch.device | str) -> set[int]:
+    """Return the numbers of the tensors that kernels rebuild on a device."""
+    if not usable(device):
+        return set()
+    from pemn_compress.kernels import reconstruct as kernels
+
+    return {at for at, tensor in enumerate(tensors) if kernels.supports(content, tensor)}
+
+
+def _groups(targets: Iterable[_Target]) -> Iterator[list[_Target]]:
+    """Part targets so that the weights of a group are few, or those of one tensor."""
+    group: list[_Target] = []
+    count = 0
+    for target in targets:
+        count += target[0].numel
+        if group and count > _AT_ONCE:
+            yield group
+            group, count = [], target[0].numel
+        group.append(target)
+    if group:
+        yield group
 
 
 def _travel(values: npt.NDArray[np.generic], device: torch.device | str) -> torch.Tensor:

@@ -20,13 +20,14 @@ from pemn_formats.reconstruct import scale_of
 from pemn_formats.rounding import narrow
 from pemn_formats.values import NORMAL_TABLE
 
-__all__ = ["DTYPES", "launcher", "prepared", "reconstruct_many", "supports"]
+__all__ = ["DTYPES", "launcher", "prepared", "reconstruct_many", "supports", "takes_stores"]
 
 DTYPES = {torch.float32: "float32", torch.float16: "float16", torch.bfloat16: "bfloat16"}
 
 _LIMIT = 1 << 30  # what is counted in 32 bits inside the kernel
 _SMALL = 8
 _ROW = 8  # weights that the kernel writes at once
+_ALIGNMENT = 16  # bytes, of what it writes to
 
 
 @dataclass
@@ -59,21 +60,29 @@ def reconstruct_many(
     tensors: Sequence[MaskedTensor],
     device: torch.device | str,
     dtype: torch.dtype = torch.float32,
+    places: Sequence[torch.Tensor] | None = None,
 ) -> list[torch.Tensor]:
     """Return the dense weights of masked tensors, each in its shape: the same bytes as `pemn_formats.reconstruct`.
 
     Everything travels in one copy. Tensors that differ in source, alphabet or kind of scale take a launch each kind.
-    Raises `PemnError` for a dtype other than float32, float16 and bfloat16.
+    `places` as `prepared`. Raises `PemnError` for a dtype other than float32, float16 and bfloat16.
     """
-    weights, run = prepared(content, tensors, device, dtype)
+    weights, run = prepared(content, tensors, device, dtype, places)
     run()
     return weights
 
 
 def prepared(
-    content: Content, tensors: Sequence[MaskedTensor], device: torch.device | str, dtype: torch.dtype
+    content: Content,
+    tensors: Sequence[MaskedTensor],
+    device: torch.device | str,
+    dtype: torch.dtype,
+    places: Sequence[torch.Tensor] | None = None,
 ) -> tuple[list[torch.Tensor], Callable[[], None]]:
-    """Return tensors without values yet, and what fills them, with everything it reads on the device."""
+    """Return tensors without values yet, and what fills them, with everything it reads on the device.
+
+    They are new, or the given `places`, each of which `takes_stores` for its dtype.
+    """
     device = torch.device(device)
     if dtype not in DTYPES:
         raise PemnError(f"weights are rebuilt as {', '.join(map(str, DTYPES))}, found {dtype}")
@@ -89,8 +98,8 @@ def prepared(
     }
     arena.send(device)
     variants: dict[tuple[str, str, str], list[_Job]] = {}
-    for job in jobs:
-        job.out = _with_room(job.tensor, dtype, device)
+    for at, job in enumerate(jobs):
+        job.out = _with_room(job.tensor, dtype, device) if places is None else places[at]
         if job.tensor.numel:
             if job.tensor.alphabet == "ternary":
                 job.rank = _rank(arena.tensor(job.planes[0]), _tile(job.source.kind, job.channels))
@@ -105,6 +114,12 @@ def prepared(
             launch()
 
     return [job.out for job in jobs], run
+
+
+def takes_stores(place: torch.Tensor, dtype: torch.dtype) -> bool:
+    """Say whether the kernel can write a tensor where it lies: in rows of eight weights, aligned, none beyond it."""
+    fits = place.dtype == dtype and place.is_contiguous() and place.numel() % _ROW == 0
+    return fits and place.data_ptr() % _ALIGNMENT == 0
 
 
 def launcher(

@@ -1,0 +1,125 @@
+"""The ways from the public side to the kernels, which on the CPU are taken only where `usable` says so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import pemn_compress as pemn
+from pemn_compress import packed_op, rebuild
+from pemn_compress.kernels import packed
+from pemn_compress.kernels import reconstruct as kernels
+from pemn_compress.loading import rebuild_model, rebuild_state
+from pemn_compress.saving import to_content
+from pemn_formats import reconstruct as reference
+from pemn_formats.content import Content
+
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+@pytest.fixture(autouse=True)
+def _kernels_serve(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (packed_op, rebuild):
+        monkeypatch.setattr(module, "usable", lambda device: True)
+
+
+def spied(monkeypatch: pytest.MonkeyPatch, module: Any, name: str) -> list[Any]:
+    """What a function was called with from now on."""
+    calls: list[Any] = []
+    real: Callable[..., Any] = getattr(module, name)
+
+    def spy(*args: Any, **options: Any) -> Any:
+        calls.append(args)
+        return real(*args, **options)
+
+    monkeypatch.setattr(module, name, spy)
+    return calls
+
+
+def net() -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(32, 64, 1, stride=2), nn.Flatten(), nn.Linear(256, 7), nn.Linear(7, 3))
+
+
+def content(scale: str = "channel") -> Content:
+    options = {"strategy": "rp", "values": 251, "alphabet": "ternary", "scale": scale}
+    return to_content(pemn.mask_(net(), pemn.MaskConfig(**options)))  # type: ignore[arg-type]
+
+
+def raw(held: torch.Tensor) -> bytes:
+    return bytes(held.detach().cpu().contiguous().view(torch.uint8).numpy())
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_tensors_are_rebuilt_in_one_call_of_the_kernel(
+    dtype: str, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = content()
+    calls = spied(monkeypatch, kernels, "reconstruct_many")
+    weights = rebuild.reconstruct_many(held, held.masked, device, DTYPES[dtype])
+    assert [len(call[1]) for call in calls] == [3]
+    for weight, tensor in zip(weights, held.masked, strict=True):
+        assert raw(weight) == reference.reconstruct(held, tensor, dtype).tobytes()
+
+
+def test_weights_are_written_where_they_are_to_lie(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whole rows of eight into the tensors themselves; ragged, strided and unaligned ones by a copy."""
+    held = content()
+    conv, wide, ragged = held.masked
+    padded = torch.full((wide.numel + 64,), 9.0, dtype=torch.float16, device=device)
+    places = [
+        torch.full(conv.shape, 9.0, dtype=torch.float16, device=device),
+        padded[1 : 1 + wide.numel].view(wide.shape),
+        torch.full((*ragged.shape, 2), 9.0, dtype=torch.float16, device=device)[..., 0],
+    ]
+    calls = spied(monkeypatch, kernels, "reconstruct_many")
+    rebuild.reconstruct_into(held, list(zip(held.masked, places, strict=True)), torch.float16)
+    assert [[tensor.name for tensor in call[1]] for call in calls] == [["0.weight"], ["2.weight", "3.weight"]]
+    assert calls[0][4][0] is places[0]
+    for place, tensor in zip(places, held.masked, strict=True):
+        assert raw(place) == reference.reconstruct(held, tensor, "float16").tobytes()
+    assert padded[0] == 9
+    assert (padded[1 + wide.numel :] == 9).all()
+
+
+@pytest.mark.parametrize(
+    ("place", "taken"),
+    [
+        (torch.empty(16), True),
+        (torch.empty(15), False),
+        (torch.empty(16, dtype=torch.float16), False),
+        (torch.empty(4, 8).t(), False),
+        (torch.empty(17)[1:], False),
+    ],
+)
+def test_where_the_kernel_can_write(place: torch.Tensor, taken: bool) -> None:
+    assert kernels.takes_stores(place, torch.float32) is taken
+
+
+def test_packed_layers_multiply_in_the_kernel(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = content()
+    plain = rebuild_model(held, into=net(), device=device)
+    compact = rebuild_model(held, into=net(), device=device, packed=True)
+    inputs = torch.randn(2, 32, 4, 4, generator=torch.Generator().manual_seed(0)).to(device)
+    calls = spied(monkeypatch, packed, "multiply")
+    with torch.no_grad():
+        torch.testing.assert_close(compact(inputs), plain(inputs), rtol=1e-4, atol=1e-4)
+        assert len(calls) == 2  # the last layer's rows are no whole words
+        with torch.autocast(device, torch.float16):
+            found = compact(inputs)
+    assert len(calls) == 4
+    assert calls[-1][0].dtype == found.dtype == torch.float16
+    with torch.no_grad():
+        torch.testing.assert_close(found.float(), plain(inputs), rtol=2e-2, atol=2e-2)
+
+
+def test_a_state_has_the_same_bits_as_without_kernels(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = content("tensor")
+    with monkeypatch.context() as patch:
+        patch.setattr(rebuild, "usable", lambda device: False)
+        expected = rebuild_state(held, dtype=torch.bfloat16)
+    found = rebuild_state(held, device=device, dtype=torch.bfloat16)
+    assert {name: raw(value) for name, value in found.items()} == {name: raw(v) for name, v in expected.items()}
