@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import replace
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -13,17 +12,19 @@ from pemn_formats.bundle import in_task, not_a_model, select_task
 from pemn_formats.content import Content, MaskedSpec, MaskedTensor, Prototype, ResidualSpec, ResidualTensor
 from pemn_formats.entries import explicit_prototypes, masked_tensor, residual_tensor
 from pemn_formats.errors import FormatError, PemnError
+from pemn_formats.handover import Ready
 from pemn_formats.header import read_header
 from pemn_formats.identity import identity
 from pemn_formats.lattice import Lattice
 from pemn_formats.ledger import Ledger, ledger_of
 from pemn_formats.limits import CHUNK_BYTES, DEFAULT_MEMORY_BUDGET
-from pemn_formats.manifest import differences, to_json
+from pemn_formats.manifest import Manifest, differences, to_json
 from pemn_formats.mask_lattice import mask_lattice
 from pemn_formats.names import shown
+from pemn_formats.one_pass import Parts, read_once
 from pemn_formats.sections import SECTIONS, sections
 from pemn_formats.source import Readable, Source
-from pemn_formats.streams import Progress, read_streams
+from pemn_formats.streams import Progress
 
 __all__ = ["Reader", "read", "read_model"]
 
@@ -128,52 +129,38 @@ class Reader:
 
     def content(self) -> Content:
         """Return everything, decoded and checked."""
+        return self._whole(self.manifest)
+
+    def model(self, task: str | None = None, *, ready: Ready | None = None) -> Content:
+        """Return one model, decoded and checked: that of a bundle's `task`, decoding its chunks only, or the file's.
+
+        `ready` gets its masked tensors while later ones are decoded; what it makes of them counts only if this returns.
+        Raises `PemnError` as `pemn_formats.bundle.select_task` does.
+        """
+        return self._whole(select_task(self.manifest, task), task, ready)
+
+    def _whole(self, part: Manifest, task: str | None = None, ready: Ready | None = None) -> Content:
+        """Return what a part of the manifest names, by the names that it has there, in one pass over the file."""
+
+        def held(name: str) -> str:
+            return name if task is None else in_task(task, name)
+
+        parts = Parts(
+            part,
+            [(spec, self._masked_at[held(spec.name)][1]) for spec in part.masked],
+            [(spec, self._residual_at[spec.kind, held(spec.name)][1]) for spec in part.residual],
+            self._as_prototypes,
+            self._as_masked,
+            self._as_residual,
+        )
         digest = hashlib.sha256()
-        streams, failure = read_streams(self._sections, digest.update, threads=self._threads, progress=self._progress)
+        content, failure = read_once(
+            parts, self._sections, digest.update, threads=self._threads, progress=self._progress, ready=ready
+        )
         self._check_payload(digest.digest())
         if failure is not None:
             raise failure
-        prototypes, masks, residual = streams
-        manifest = self.manifest
-        return Content(
-            seed=manifest.seed,
-            prototypes=self._as_prototypes(prototypes),
-            masked=tuple(
-                self._as_masked(spec, masks[at : at + spec.mask_bytes]) for spec, at in self._masked_at.values()
-            ),
-            residual=tuple(
-                self._as_residual(spec, residual[at : at + spec.stored_bytes])
-                for spec, at in self._residual_at.values()
-            ),
-            architecture=manifest.architecture,
-            input=manifest.input,
-            aliases=manifest.aliases,
-            extra=manifest.extra,
-            tasks=manifest.tasks,
-            delta=manifest.delta,
-        )
-
-    def model(self, task: str | None = None) -> Content:
-        """Return one model, decoded and checked: that of a bundle's `task`, decoding its chunks only, or the file's.
-
-        Raises `PemnError` as `pemn_formats.bundle.select_task` does.
-        """
-        part = select_task(self.manifest, task)
-        if task is None:
-            return self.content()
-        self.verify_payload()
-        return Content(
-            seed=part.seed,
-            prototypes=self.prototypes(),
-            masked=tuple(replace(self.masked(in_task(task, spec.name)), name=spec.name) for spec in part.masked),
-            residual=tuple(
-                replace(self.residual(in_task(task, spec.name), spec.kind), name=spec.name) for spec in part.residual
-            ),
-            architecture=part.architecture,
-            input=part.input,
-            aliases=part.aliases,
-            extra=part.extra,
-        )
+        return content()
 
     def masked(self, name: str) -> MaskedTensor:
         """Return one masked tensor, decoding only the chunks that hold it. Raises `PemnError` for an unknown name."""
