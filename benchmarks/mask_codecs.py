@@ -44,21 +44,20 @@ SIZES: Mapping[str, int] = {"64 k": 65_536, "0.6 M": 600_000, "8 M": 8_000_000}
 MEASURED = ("balanced", "fast")  # `smallest` is another only for masks that are larger than these
 
 # What is trained: name, images (digits, or those of --data), architecture, mask options, epochs, images at most.
+_MLP: Mapping[str, Any] = {"hidden": 128, "depth": 2}
+_RESNET: Mapping[str, Any] = {"depth": 20}
+_MIXER: Mapping[str, Any] = {"kernel": 5, "patch": 4}
 LEARNED: Sequence[tuple[str, bool, str, Mapping[str, Any], Mapping[str, Any], int, int]] = (
-    ("mlp 128 x 2, keep", False, "mlp", {"hidden": 128, "depth": 2}, {}, 30, 0),
-    ("mlp 128 x 2, ternary", False, "mlp", {"hidden": 128, "depth": 2}, {"alphabet": "ternary"}, 30, 0),
-    (
-        "mlp 128 x 2, topk density 0.1",
-        False,
-        "mlp",
-        {"hidden": 128, "depth": 2},
-        {"learner": "topk", "density": 0.1},
-        30,
-        0,
-    ),
-    ("resnet-20, keep", True, "resnet", {"depth": 20}, {}, 4, 15_000),
-    ("resnet-20, ternary", True, "resnet", {"depth": 20}, {"alphabet": "ternary"}, 4, 15_000),
-    ("convmixer 128/4, keep", True, "convmixer", {"dim": 128, "depth": 4, "kernel": 5, "patch": 4}, {}, 4, 10_000),
+    ("mlp 128 x 2, keep", False, "mlp", _MLP, {}, 30, 0),
+    ("mlp 128 x 2, ternary", False, "mlp", _MLP, {"alphabet": "ternary"}, 30, 0),
+    ("mlp 128 x 2, topk density 0.1", False, "mlp", _MLP, {"learner": "topk", "density": 0.1}, 30, 0),
+    ("mlp 128 x 2, topk density 0.03", False, "mlp", _MLP, {"learner": "topk", "density": 0.03}, 30, 0),
+    ("mlp 128 x 2, topk density 0.95", False, "mlp", _MLP, {"learner": "topk", "density": 0.95}, 30, 0),
+    ("resnet-20, keep", True, "resnet", _RESNET, {}, 4, 15_000),
+    ("resnet-20, ternary", True, "resnet", _RESNET, {"alphabet": "ternary"}, 4, 15_000),
+    ("resnet-20, topk density 0.05", True, "resnet", _RESNET, {"learner": "topk", "density": 0.05}, 4, 15_000),
+    ("convmixer 128/4, keep", True, "convmixer", {"dim": 128, "depth": 4, **_MIXER}, {}, 4, 10_000),
+    ("convmixer 256/8, keep", True, "convmixer", {"dim": 256, "depth": 8, **_MIXER}, {}, 2, 10_000),
 )
 
 

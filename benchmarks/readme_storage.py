@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.markdown import byte_count, table
@@ -71,8 +71,42 @@ def masks(results: Mapping[str, Any]) -> str:
         f" (`python -m benchmarks.mask_codecs`, one thread):\n\n{table(header, rows)}\n\n"
         "`--effort fast` leaves the context coder out, and what it writes is read far sooner; without the compiled"
         " loops the coder is much slower. Masks of more than 2^23 bits are left out by default too, so that large"
-        " files load fast; `--effort smallest` codes those as well."
+        f" files load fast; `--effort smallest` codes those as well.\n\n{_codecs(results['learned'])}\n\n"
+        f"{_independent(results['independent'])}"
     )
+
+
+def _independent(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The most over Shannon on independent bits."""
+    most: dict[str, float] = {}
+    for row in rows:
+        size = row["name"].partition(",")[0]
+        most[size] = max(most.get(size, 0.0), row["chosen"]["over_shannon_percent"])
+    densities = [row["density"] for row in rows]
+    told = ", ".join(f"{over:.2f} % at {size} weights" for size, over in most.items())
+    return (
+        f"Independent bits cannot go below their entropy; at densities from {min(densities):g} to {max(densities):g} they"
+        f" take at most so much more: {told}."
+    )
+
+
+def _codecs(learned: Sequence[Mapping[str, Any]]) -> str:
+    """What the format would lose on learned masks without each codec."""
+    quick = ("zstd", "gap", "gap-inverted")
+    saved = {codec: max((_saved(each, codec, ("raw", *quick)), each["name"]) for each in learned) for codec in quick}
+    saved["context"] = max((_saved(each, "context", ("raw", *quick)), each["name"]) for each in learned)
+    told = [f"{codec} {100 * share:.1f} % ({name})" for codec, (share, name) in saved.items()]
+    return (
+        "A codec is a burden on every reader and has to save at least 1 % of some learned mask. Beside the codecs that"
+        f" are read as fast, each saves at most: {', '.join(told)}."
+    )
+
+
+def _saved(row: Mapping[str, Any], codec: str, others: Sequence[str]) -> float:
+    sizes = {name: found["bytes"] for name, found in row["codecs"].items() if found is not None}
+    if codec not in sizes:
+        return 0.0
+    return 1 - float(sizes[codec]) / min(size for name, size in sizes.items() if name in others and name != codec)
 
 
 def _bits(size: float | None, weights: int) -> str:
