@@ -85,8 +85,8 @@ def _independent(rows: Sequence[Mapping[str, Any]]) -> str:
     densities = [row["density"] for row in rows]
     told = ", ".join(f"{over:.2f} % at {size} weights" for size, over in most.items())
     return (
-        f"Independent bits cannot go below their entropy; at densities from {min(densities):g} to {max(densities):g} they"
-        f" take at most so much more: {told}."
+        f"Independent bits cannot go below their entropy; at densities from {min(densities):g} to {max(densities):g}"
+        f" they take at most so much more: {told}."
     )
 
 
