@@ -4,10 +4,10 @@
 
 Ten linear layers of 3000 x 3000, 90 million weights, are filled on the CPU from `.pemn` files with random masks of half
 ones (`full`: each layer its own seeded values, the most to regenerate; `rp`: 251 values; `sign`: masks that choose the
-sign of seeded values) and from dense files. All write over float32 parameters in place; no new memory is touched, so
-that what is timed is reading, checking and filling. Ways take turns, warm and cold, and a ratio is the median of the
-ratios within a turn. Peak memory is what the process holds at most beyond what it held before, mapped pages of the file
-included.
+sign of seeded values; `full` with fewer ones: masks that `zstd` and `gap` code) and from dense files. All write over
+float32 parameters in place; no new memory is touched, so that what is timed is reading, checking and filling. Ways take
+turns, warm and cold, and a ratio is the median of the ratios within a turn. Peak memory is what the process holds at
+most beyond what it held before, mapped pages of the file included.
 
 `warm`: the file lies in the page cache, as reading it from end to end leaves it. (What mapping a cold file brings in,
 page by page, is slower to map again, which would make safetensors look worse.)
@@ -35,12 +35,16 @@ from benchmarks.load_time import forget, remember
 from benchmarks.record import RESULTS, write_results
 from benchmarks.table import render
 from pemn_compress import PemnError, load_model
+from pemn_formats.bits import pack
 from pemn_formats.content import Content, MaskedTensor, Prototype
 from pemn_formats.writer import write
 
 LAYERS = 10
 RIVALS = ("safetensors float32", "torch.load float32")
 Way = tuple[Path, Callable[[], object]]
+
+
+KINDS: Mapping[str, float] = {"full": 0.5, "rp": 0.5, "sign": 0.5, "full, density 0.3": 0.3, "full, density 0.1": 0.1}
 
 
 def content(kind: str, side: int) -> Content:
@@ -55,7 +59,7 @@ def content(kind: str, side: int) -> Content:
             0,
             "sign" if kind == "sign" else "keep",
             np.float32(0.02),
-            planes=(generator.integers(0, 256, side * side // 8, dtype=np.uint8),),
+            planes=(pack(generator.random(side * side, dtype=np.float32) < KINDS[kind]),),
         )
         for index in range(LAYERS)
     )
@@ -66,7 +70,7 @@ def content(kind: str, side: int) -> Content:
 def ways(model: nn.Module, side: int, folder: Path) -> dict[str, Way]:
     """Write the files; return every way to fill the model, as (file, function)."""
     out: dict[str, Way] = {}
-    for kind in ("full", "rp", "sign"):
+    for kind in KINDS:
         path = folder / f"{kind}.pemn"
         write(path, content(kind, side), threads=torch.get_num_threads())
         out[f"pemn {kind}"] = (path, lambda path=path: load_model(path, into=model))  # type: ignore[misc]

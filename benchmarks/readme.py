@@ -19,6 +19,7 @@ from typing import Any
 from benchmarks.markdown import byte_count, net_phrase, table, where
 from benchmarks.readme_budgets import budgets, recipes
 from benchmarks.readme_levers import levers, levers_20
+from benchmarks.readme_loading import load_in_place, load_time
 from benchmarks.readme_reference import reference_baseline, reference_speed
 from benchmarks.readme_storage import masks, storage
 from benchmarks.readme_training import learners, mask_cost, training_memory
@@ -108,54 +109,6 @@ def short_training(results: Mapping[str, Any]) -> str:
         f" {budget['epochs']} epochs, {results['summary'][0]['seeds']} seeds on a CPU. Trust the order, not the"
         f" distance to longer runs (`python -m benchmarks.short_training`):\n\n{table(header, rows)}"
     )
-
-
-def load_time(results: Mapping[str, Any]) -> str:
-    """Every way in, as its time over that of safetensors in float32."""
-    rows = [
-        (f"{size['values'] / 1e6:.0f} M", name, *(_times(way, cache) for cache in ("warm", "cold")))
-        for size in results["sizes"]
-        for name, way in size["ways"].items()
-    ]
-    header = ("weights", "way in", "file in the page cache", "file on disk")
-    return (
-        "Time from a file to float32 tensors, in milliseconds and over the time that safetensors float32 takes for the"
-        f" same (medians of {results['repeats']} alternating runs; {where(results)}, one thread; `python -m"
-        f" benchmarks.load_time --threads 1`). safetensors maps a float32 file, whose pages are read only when they are"
-        f" used; new memory takes longer to be had than to be filled:\n\n{table(header, rows)}"
-    )
-
-
-def load_in_place(results: Mapping[str, Any]) -> str:
-    """Filling the parameters of a model that exists, with the memory that it takes besides."""
-    rows = [
-        (
-            threads,
-            name,
-            *(f"{way[cache]['median_ms']:.0f} ({_over(way[cache]):.2f}x)" for cache in ("warm", "cold")),
-            f"{way['peak_mib']:.0f} MiB",
-        )
-        for threads, ways in results["ways_by_threads"].items()
-        for name, way in ways.items()
-    ]
-    header = ("threads", "from", "file in the page cache", "file on disk", "memory besides the model")
-    filling = f"Filling the {results['weights'] / 1e6:.0f} M parameters of a model that exists"
-    command = "`python -m benchmarks.load_in_place`"
-    if not results["environment"]["compiled_loops"]:
-        filling = "The same without the compiled loops"
-        command = f"{command} with `PEMN_NATIVE=0` in the environment"
-    return (
-        f"{filling}, in milliseconds and over safetensors float32 (medians of {results['repeats']} alternating runs;"
-        f" {where(results)}; {command}):\n\n{table(header, rows)}"
-    )
-
-
-def _over(way: Mapping[str, Any]) -> float:
-    return float(way["time_over"]["safetensors float32"])
-
-
-def _times(way: Mapping[str, Any], cache: str) -> str:
-    return f"{way[cache]['median_ms']:,.0f} ({way['ratio_to_safetensors_float32'][cache]:.2f}x)"
 
 
 REGIONS: Mapping[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {

@@ -33,6 +33,12 @@ class Loops(Protocol):
     def deposit(self, out: Bits, mask: Bits, packed: Bits, first: int, /) -> None:
         """Write to `out` what `deposit.deposit` returns."""
 
+    def lay_runs(self, raw: Bits, runs: Bits, escape: int, /) -> int:
+        """Set in `raw`, all zeros, the bits that `codecs.gap` decodes; return where the last run ends.
+
+        Where one goes beyond `raw`, nothing is written from there on, and the result is greater than its bits.
+        """
+
     def context_encode(
         self, raw: bytes, parts: npt.NDArray[np.int64], signs: npt.NDArray[np.int8], lanes: int, /
     ) -> bytes:
@@ -52,7 +58,7 @@ class Loops(Protocol):
         """
 
 
-_REVISION = 3
+_REVISION = 4
 """Of the functions and their arguments, here and in `csrc/module.c`: raised together when either changes."""
 
 

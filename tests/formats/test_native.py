@@ -133,6 +133,27 @@ def test_deposit_reads_nothing_beyond_the_end(loops: Loops) -> None:
     assert out.tobytes() == bytes([255, 255, 15]) + bytes(61)
 
 
+@pytest.mark.parametrize("escape", [1, 7, 255])
+def test_lay_runs(loops: Loops, escape: int) -> None:
+    runs = (random_bytes(400, 8).astype(int) % (escape + 1)).astype(np.uint8)
+    ends = np.cumsum(runs.astype(int) + (runs != escape))
+    expected = np.zeros((int(ends[-1]) + 7) // 8 * 8, np.uint8)
+    expected[ends[runs != escape] - 1] = 1
+    raw, memory = guarded(expected.size // 8, np.uint8)
+    raw[:] = 0
+    assert loops.lay_runs(raw, runs, escape) == ends[-1]
+    np.testing.assert_array_equal(np.unpackbits(raw, bitorder="little"), expected)
+    assert_guards_stand(memory)
+
+
+@pytest.mark.parametrize("runs", [[64], [255, 0], [63, 0], [0] * 65, [255] * 1000 + [1]])
+def test_lay_runs_writes_nothing_beyond_the_end(loops: Loops, runs: list[int]) -> None:
+    raw, memory = guarded(8, np.uint8)
+    raw[:] = 0
+    assert loops.lay_runs(raw, np.array(runs, np.uint8), 255) > 64
+    assert_guards_stand(memory)
+
+
 WORDS, BYTES = np.zeros(16, np.uint32), np.zeros(2, np.uint8)
 
 
@@ -165,6 +186,15 @@ def test_words_and_deposit_refuse(loops: Loops) -> None:
     for out in (np.zeros(5, np.uint32), np.zeros(4, np.uint64), locked, np.zeros(8, np.uint32)[::2], None):
         with pytest.raises((ValueError, TypeError, BufferError)):
             loops.words(out, 0, 0, 0)  # type: ignore[arg-type]
+    for runs in (
+        (WORDS, BYTES, 1),
+        (BYTES, WORDS, 1),
+        (locked.view(np.uint8), BYTES, 1),
+        (BYTES, BYTES, 256),
+        (BYTES,),
+    ):
+        with pytest.raises((ValueError, TypeError, BufferError, OverflowError)):
+            loops.lay_runs(*runs)  # type: ignore[arg-type]
     for arguments in ((BYTES, BYTES[:1], BYTES, 0), (WORDS, BYTES, BYTES, 0), (BYTES, BYTES, BYTES, -1), (BYTES,)):
         with pytest.raises((ValueError, TypeError)):
             loops.deposit(*arguments)  # type: ignore[arg-type]

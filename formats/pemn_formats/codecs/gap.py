@@ -8,6 +8,7 @@ import numpy.typing as npt
 from pemn_formats.codecs.zstd import BEST, compress, declared, decompress
 from pemn_formats.errors import FormatError
 from pemn_formats.lattice import Lattice
+from pemn_formats.native import compiled
 
 __all__ = ["Gap", "GapInverted"]
 
@@ -52,6 +53,11 @@ class Gap:
     def decode(self, stored: bytes, raw_length: int, lattice: Lattice = ()) -> bytes:
         """Return the chunk with a one after each run."""
         escape, runs = _runs(stored, raw_length * 8)
+        loops = compiled()
+        if loops is not None:
+            packed = np.zeros(raw_length, dtype=np.uint8)
+            _check_end(loops.lay_runs(packed, runs, escape), 8 * raw_length)
+            return packed.tobytes()
         bits = np.zeros(raw_length * 8, dtype=np.uint8)
         end = 0
         for at in range(0, runs.size, _RUNS_AT_ONCE):
@@ -62,8 +68,7 @@ class Gap:
             np.cumsum(ends, out=ends)
             ends += end
             end = int(ends[-1])
-            if end > bits.size:
-                raise FormatError(f"a gap chunk runs to bit {end} of {bits.size}")
+            _check_end(end, bits.size)
             bits[ends[is_run] - 1] = 1
         return np.packbits(bits, bitorder="little").tobytes()
 
@@ -114,6 +119,11 @@ def _runs(stored: bytes, bits: int) -> tuple[int, npt.NDArray[np.uint8]]:
     if runs[-1] == escape:
         raise FormatError("a gap chunk ends inside a run")
     return escape, runs
+
+
+def _check_end(end: int, bits: int) -> None:
+    if end > bits:
+        raise FormatError(f"a gap chunk runs beyond its {bits} bits")
 
 
 def _invert(raw: bytes) -> bytes:

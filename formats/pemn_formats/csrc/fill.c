@@ -224,3 +224,23 @@ void pemn_lay_out(uint8_t *restrict out, const uint8_t *restrict mask, size_t by
         out[at] = (uint8_t)laid;
     }
 }
+
+/* Set the bit behind each run of zeros in raw, which is all zeros: a byte below escape is a run, escape is so many zeros
+ * and no bit. Return where the last run ends; more than bits where one goes beyond them. */
+uint64_t pemn_lay_runs(uint8_t *restrict raw, uint64_t bits, const uint8_t *restrict runs, size_t count,
+                       unsigned escape)
+{
+    uint64_t at = 0;
+    for (size_t i = 0; i < count; i++) {
+        at += runs[i];
+        if (runs[i] == escape) {
+            continue;
+        }
+        if (at >= bits) {
+            return at + 1;
+        }
+        raw[at / 8] |= (uint8_t)(1u << at % 8);
+        at++;
+    }
+    return at;
+}

@@ -1,5 +1,5 @@
 /* The loops that writing and reading a file spend their time in. Each gives the bits of its namesake in numpy, which
- * stays the definition: philox.words, fills.fill_index, bit_rows.RowSelect, deposit.deposit and codecs.context. Nothing
+ * stays the definition: philox.words, fills.fill_index, bit_rows.RowSelect, deposit.deposit, codecs.gap and codecs.context. Nothing
  * here knows of files or of Python. Plain C11, written so that compilers make vectors of the inner loops.
  */
 #ifndef PEMN_LOOPS_H
@@ -37,6 +37,11 @@ void pemn_select16(uint16_t *restrict out, size_t count, const uint8_t *restrict
 /* Lay the bits of packed, from bit first on, over the ones of mask. Bits beyond the end of packed count as zeros. */
 void pemn_lay_out(uint8_t *restrict out, const uint8_t *restrict mask, size_t bytes, const uint8_t *restrict packed,
                   size_t packed_bytes, size_t first);
+
+/* Set the bit behind each run of zeros in raw, which is all zeros: a byte below escape is a run, escape is so many zeros
+ * and no bit. Return where the last run ends; more than bits where one goes beyond them. */
+uint64_t pemn_lay_runs(uint8_t *restrict raw, uint64_t bits, const uint8_t *restrict runs, size_t count,
+                       unsigned escape);
 
 /* A part of a mask chunk, as pemn_formats.lattice has it; among is -1 where a bit stands for every weight. */
 enum { PEMN_SHARED, PEMN_ALONE, PEMN_MATRIX };

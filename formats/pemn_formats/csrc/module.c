@@ -179,6 +179,35 @@ static PyObject *native_deposit(PyObject *module, PyObject *arguments)
     return release(&held, NULL);
 }
 
+static PyObject *native_lay_runs(PyObject *module, PyObject *arguments)
+{
+    (void)module;
+    PyObject *raw_object, *runs_object;
+    unsigned char escape;
+    if (!PyArg_ParseTuple(arguments, "OOb:lay_runs", &raw_object, &runs_object, &escape)) {
+        return NULL;
+    }
+    Held held = {.count = 0};
+    Py_buffer *raw = hold(&held, raw_object, PyBUF_WRITABLE);
+    Py_buffer *runs = raw ? hold(&held, runs_object, 0) : NULL;
+    if (!runs) {
+        return release(&held, NULL);
+    }
+    if (raw->itemsize != 1 || runs->itemsize != 1) {
+        return release(&held, "raw and runs must be bytes");
+    }
+    uint64_t end;
+    Py_BEGIN_ALLOW_THREADS
+    end = pemn_lay_runs(raw->buf, 8 * (uint64_t)raw->len, runs->buf, (size_t)runs->len, escape);
+    Py_END_ALLOW_THREADS
+    PyObject *done = release(&held, NULL);
+    if (!done) {
+        return NULL;
+    }
+    Py_DECREF(done);
+    return PyLong_FromUnsignedLongLong(end);
+}
+
 /* Far more than the 2^19 bytes of a chunk in a file. */
 #define PEMN_MOST_RAW (1 << 26)
 
@@ -355,6 +384,8 @@ static PyMethodDef methods[] = {
     {"permuted", native_permuted, METH_VARARGS, "permuted(out, vector, keys, first, span): gather by a permutation."},
     {"select", native_select, METH_VARARGS, "select(out, kept, flipped, values): write the chosen weights to out."},
     {"deposit", native_deposit, METH_VARARGS, "deposit(out, mask, packed, first): lay bits over the ones of mask."},
+    {"lay_runs", native_lay_runs, METH_VARARGS,
+     "lay_runs(raw, runs, escape): set the bits behind runs of zeros; return where the last run ends."},
     {"context_decode", native_context_decode, METH_VARARGS,
      "context_decode(raw, parts, signs, lanes, stored): decode into raw; return 0, or what is wrong with stored."},
     {"context_encode", native_context_encode, METH_VARARGS,
@@ -370,7 +401,7 @@ PyMODINIT_FUNC PyInit__native(void)
 {
     pemn_fill_rows();
     PyObject *module = PyModule_Create(&definition);
-    if (module && PyModule_AddIntConstant(module, "REVISION", 3) < 0) {
+    if (module && PyModule_AddIntConstant(module, "REVISION", 4) < 0) {
         Py_CLEAR(module);
     }
 #ifdef Py_GIL_DISABLED
