@@ -79,9 +79,10 @@ def load_model(
     """Return a plain model with the weights of a `.pemn` file, in evaluation mode, on `device` in `dtype`.
 
     The registered architecture that the file names is built; a model of another class is passed as `into`, filled in
-    place and returned. Nothing is imported by a name that stands in the file. `packed` keeps the masks of linear layers
-    and 1x1 convolutions packed in memory, one bit a weight, for inference. Errors as `load_file`; `PemnError` also
-    where neither the file nor the caller says which model, and where names or shapes of `into` differ.
+    place and returned. Nothing is imported by a name that stands in the file. `packed` keeps every masked weight as
+    its packed mask, one bit a weight (two for `ternary`), for inference: linear layers and 1x1 convolutions compute
+    with it, others expand it when their forward pass reads it. Errors as `load_file`; `PemnError` also where neither
+    the file nor the caller says which model, and where names or shapes of `into` differ.
     """
     device = checked_device(device)
     threads = torch.get_num_threads() if threads is None else threads

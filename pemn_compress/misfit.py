@@ -24,7 +24,9 @@ class MisfitError(PemnError):
 def check_fit(model: nn.Module, content: Content, shapes: Mapping[str, tuple[int, ...]]) -> None:
     """Compare a model with a content that is to fill it, whose state dict has these shapes. Errors as `fill_model`."""
     if any(parametrize.is_parametrized(module) for module in model.modules()):
-        raise PemnError("the model to fill is parametrized; pass a plain one, or merge_ it first")
+        raise PemnError(
+            "the model to fill is parametrized; pass a plain one, or merge_ it first (a packed one is loaded anew)"
+        )
     wanted = {plain_name(name): tuple(value.shape) for name, value in model.state_dict().items()}
     for name, shape in wanted.items():
         if name not in shapes:

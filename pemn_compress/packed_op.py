@@ -1,16 +1,15 @@
-"""The operator of packed layers, known to torch.compile: a kernel on CUDA, else one layer expanded at a time."""
+"""The operators of packed weights, known to torch.compile: a product, and the dense weight itself."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
-from pemn_compress.generator import expand, seeded_values
 from pemn_compress.kernels import usable
-from pemn_compress.line import broadcast_scale, select
-from pemn_compress.rebuild import unpack_bits
-from pemn_formats.fills import PERMUTATION_STREAM
+from pemn_compress.packed_expand import expanded
 
-__all__ = ["dense_weight", "packed_linear"]
+__all__ = ["packed_linear", "packed_weight"]
 
 
 @torch.library.custom_op("pemn::packed_linear", mutates_args=())
@@ -30,19 +29,19 @@ def packed_linear(
 ) -> torch.Tensor:
     """Return inputs @ weight.T + bias for a weight in the form of `PackedWeight`, in the inputs' dtype.
 
-    (..., in) becomes (..., outputs). `seed` is the unsigned one in two's complement. Products are added in float32.
+    (..., in) becomes (..., outputs). `seed` is the unsigned one in two's complement. On CUDA a kernel multiplies where
+    it can, adding in float32; elsewhere the weight is expanded for the product and freed.
     """
-    rows = inputs.reshape(-1, inputs.shape[-1])
     if usable(inputs.device):
         from pemn_compress.kernels import packed
 
+        rows = inputs.reshape(-1, inputs.shape[-1])
         if packed.supports(rows, source, length):
             out = packed.multiply(rows, keep, flip, values, scale, bias, outputs, source, seed, stream, length)
             return out.reshape(*inputs.shape[:-1], outputs)
-    shape = (outputs, rows.shape[1])
-    weight = dense_weight(keep, flip, values, scale, shape, source, seed, stream, length, span)
-    out = torch.nn.functional.linear(rows, weight.to(rows.dtype), None if bias is None else bias.to(rows.dtype))
-    return out.reshape(*inputs.shape[:-1], outputs)
+    shape, dtype = (outputs, inputs.shape[-1]), inputs.dtype
+    weight = expanded(keep, flip, values, scale, shape, source, seed, stream, length, span, dtype)
+    return torch.nn.functional.linear(inputs, weight, None if bias is None else bias.to(dtype)).contiguous()
 
 
 @packed_linear.register_fake
@@ -63,33 +62,36 @@ def _(
     return inputs.new_empty(*inputs.shape[:-1], outputs)
 
 
-def dense_weight(
+@torch.library.custom_op("pemn::packed_weight", mutates_args=())
+def packed_weight(
     keep: torch.Tensor | None,
     flip: torch.Tensor | None,
     values: torch.Tensor | None,
     scale: torch.Tensor,
-    shape: tuple[int, int],
+    shape: Sequence[int],
     source: str,
     seed: int,
     stream: int,
     length: int,
     span: int,
+    dtype: torch.dtype,
 ) -> torch.Tensor:
-    """Return the dense weight, float32 of shape (outputs, columns), with the bytes of `reconstruct`."""
-    count = shape[0] * shape[1]
-    device, unsigned = scale.device, seed & ((1 << 64) - 1)
-    if source == "ones":
-        base = torch.ones(count, device=device)
-    elif source == "bits" and values is not None:
-        signs = expand(unpack_bits(values, length), 0, 0, 0, count)
-        base = 1.0 - 2.0 * signs.to(torch.float32)
-    elif source == "values" and values is not None:
-        base = expand(values.view(torch.float32), span, unsigned, PERMUTATION_STREAM + stream, count)
-    else:
-        base = seeded_values(source, unsigned, stream, count, device)
-    weight = base.reshape(shape) * broadcast_scale(scale if scale.numel() > 1 else scale[0], 2)
-    if flip is not None:
-        weight = select(~unpack_bits(flip, count).reshape(shape), weight, "sign")
-    if keep is not None:
-        weight = select(unpack_bits(keep, count).reshape(shape), weight, "keep")
-    return weight
+    """Return the dense weight of a `PackedWeight` in `dtype`, expanded anew; arguments as `packed_linear`."""
+    return expanded(keep, flip, values, scale, shape, source, seed, stream, length, span, dtype)
+
+
+@packed_weight.register_fake
+def _(
+    keep: torch.Tensor | None,
+    flip: torch.Tensor | None,
+    values: torch.Tensor | None,
+    scale: torch.Tensor,
+    shape: Sequence[int],
+    source: str,
+    seed: int,
+    stream: int,
+    length: int,
+    span: int,
+    dtype: torch.dtype,
+) -> torch.Tensor:
+    return scale.new_empty(tuple(shape), dtype=dtype)

@@ -40,6 +40,12 @@ class PackedWeight:
     length: int
     span: int
 
+    def shared(self, tables: dict[tuple[str, int], torch.Tensor]) -> PackedWeight:
+        """Return the same weight with the table of values that weights of its prototype have there, if it needs one."""
+        if self.values is None:
+            return self
+        return replace(self, values=tables.setdefault((self.source, self.stream), self.values))
+
     def to(self, device: torch.device | str) -> PackedWeight:
         """Return the same weight on a device."""
         names = ("keep", "flip", "values", "scale")
@@ -53,7 +59,8 @@ def pack_weight(content: Content, tensor: MaskedTensor) -> PackedWeight:
     Where values are +1 and -1 and weights have a sign bit, the two signs become one bit here. Arrays are copies.
     """
     prototype = content.prototypes[tensor.prototype]
-    values = None if prototype.seeded else prototype_values(prototype, content.seed, tensor.prototype, 0, tensor.numel)
+    used = prototype.length if tensor.span else tensor.numel
+    values = None if prototype.seeded else prototype_values(prototype, content.seed, tensor.prototype, 0, used)
     signed = prototype.source == "signed" or (values is not None and bool((np.abs(values) == 1).all()))
     keep = None if tensor.alphabet == "sign" else tensor.planes[0]
     flip = None if tensor.alphabet == "keep" else pack(codes(tensor) <= (0 if tensor.alphabet == "sign" else -1))
@@ -71,28 +78,22 @@ def pack_weight(content: Content, tensor: MaskedTensor) -> PackedWeight:
         source=source,
         seed=as_signed(content.seed),
         stream=tensor.prototype,
-        length=_length(content, tensor),
+        length=content.prototypes[tensor.prototype].length,
         span=tensor.span,
     )
 
 
 def _source(content: Content, tensor: MaskedTensor, signed: bool) -> tuple[str, npt.NDArray[Any] | None]:
+    """Return where values come from, and the table of the whole prototype if there is one, the same for all tensors."""
     prototype = content.prototypes[tensor.prototype]
     if prototype.seeded and not tensor.span and prototype.length >= tensor.numel:
         return prototype.source, None
-    length = _length(content, tensor)
-    values = prototype_values(prototype, content.seed, tensor.prototype, 0, length)
+    values = prototype_values(prototype, content.seed, tensor.prototype, 0, prototype.length)
     if signed and not tensor.span:
         # A word may begin at any bit, so the vector goes on for a word and more, and ends on whole words.
-        whole = -(-(length + 2 * _WORD) // _WORD) * _WORD
+        whole = -(-(prototype.length + 2 * _WORD) // _WORD) * _WORD
         return "bits", pack(np.resize(values < 0, whole))
     return "values", values.astype(np.float32).view(np.int32)
-
-
-def _length(content: Content, tensor: MaskedTensor) -> int:
-    """Return how many values of its prototype a tensor uses."""
-    length = content.prototypes[tensor.prototype].length
-    return length if tensor.span else min(length, tensor.numel)
 
 
 def _held(array: npt.NDArray[Any] | None) -> torch.Tensor | None:

@@ -40,12 +40,17 @@ def test_the_lines_for_a_script_of_ones_own_run(tmp_path: Path, monkeypatch: pyt
         def __init__(self) -> None:
             super().__init__(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Flatten(), nn.Linear(8 * 36, 5))
 
-    (lines,) = re.findall(r"^```python\n(.*?)^```$", README.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    blocks = re.findall(r"^```python\n(.*?)^```$", README.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    assert len(blocks) == 2
     monkeypatch.chdir(tmp_path)
-    names: dict[str, Any] = {"MyNet": MyNet}
-    exec(lines.replace('"cuda"', '"cpu"'), names)
+    names: dict[str, Any] = {"MyNet": MyNet, "torch": torch}
+    exec(blocks[0].replace('"cuda"', '"cpu"'), names)
     x = torch.randn(2, 3, 8, 8)
     plain, masked = names["plain"], names["model"].eval()
     assert type(plain[0]) is nn.Conv2d
     assert torch.allclose(plain(x), masked(x), atol=0.02)
     assert torch.equal(names["weights"]["3.weight"], masked[3].weight)
+    exec(blocks[1], names)
+    assert names["packed"][0].weight.dtype == torch.float16
+    with torch.no_grad():
+        assert torch.allclose(names["packed"].float()(x), plain(x), atol=0.02)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pemn_compress.kernels import packed
-from pemn_compress.packed_op import dense_weight
+from pemn_compress.packed_expand import dense_weight
 from pemn_compress.packed_weight import PackedWeight, pack_weight
 from pemn_formats.bits import pack
 from pemn_formats.content import Content, MaskedTensor, Prototype, ResidualTensor
