@@ -17,14 +17,23 @@ from pemn_compress.rebuild import check_dtype, reconstruct_many
 from pemn_compress.swapping import lies_on, swap_
 from pemn_formats.bundle import select_task
 from pemn_formats.content import Content
+from pemn_formats.dense import check_memory, dense_bytes
 from pemn_formats.errors import FormatError, PemnError
 from pemn_formats.limits import DEFAULT_MEMORY_BUDGET
-from pemn_formats.reader import read_model
+from pemn_formats.reader import Reader
 from pemn_formats.reconstruct import residual_state
 from pemn_formats.source import Readable
 from pemn_formats.streams import Progress
 
-__all__ = ["checked_device", "fill_model", "load_file", "load_model", "rebuild_model", "rebuild_state"]
+__all__ = [
+    "check_room_for_weights",
+    "checked_device",
+    "fill_model",
+    "load_file",
+    "load_model",
+    "rebuild_model",
+    "rebuild_state",
+]
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -35,7 +44,7 @@ def load_file(
     task: str | None = None,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
-    memory_budget: int = DEFAULT_MEMORY_BUDGET,
+    memory_budget: int | None = None,
     threads: int | None = None,
     mmap: bool = False,
     progress: Progress | None = None,
@@ -44,10 +53,11 @@ def load_file(
 
     Floating tensors come in `dtype` (float32, float16 or bfloat16), rounded once; others as they were saved. Masks
     travel packed to `device` and are expanded there. `task` names the model that is wanted of a bundle.
-    `memory_budget` bounds the decoded streams in bytes; `threads` (None: as many as torch uses) decode and expand;
-    `mmap` maps the file instead of reading it; `progress` is called with the bytes read and the bytes in all. Raises
-    `FormatError` for a damaged or foreign file, `PemnError` for one that cannot be opened, a bundle without its `task`
-    (the message lists them), a patch, or a missing device.
+    `memory_budget` bounds the bytes that the dense weights take, with the masks and values that they are made from
+    (None: what the machine has free, and 4 GiB of masks and values); `threads` (None: as many as torch uses) decode
+    and expand; `mmap` maps the file instead of reading it; `progress` is called with the bytes read and the bytes in
+    all. Raises `FormatError` for a damaged or foreign file and for one above the budget; `PemnError` for one that
+    cannot be opened, a bundle without its `task` (the message lists them), a patch, or a missing device.
 
     >>> import torch, io, tempfile, pemn_compress as pemn
     >>> model = pemn.mask_(torch.nn.Linear(8, 4))
@@ -59,7 +69,9 @@ def load_file(
     """
     device = checked_device(device)
     threads = torch.get_num_threads() if threads is None else threads
-    content = read_model(path, task=task, memory_budget=memory_budget, threads=threads, mmap=mmap, progress=progress)
+    with _opened(path, memory_budget, threads, mmap, progress) as reader:
+        check_room_for_weights(reader, task, device=device, dtype=dtype, memory_budget=memory_budget)
+        content = reader.model(task)
     return rebuild_state(content, device=device, dtype=dtype, threads=threads)
 
 
@@ -71,7 +83,7 @@ def load_model(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
     packed: bool = False,
-    memory_budget: int = DEFAULT_MEMORY_BUDGET,
+    memory_budget: int | None = None,
     threads: int | None = None,
     mmap: bool = False,
     progress: Progress | None = None,
@@ -86,8 +98,32 @@ def load_model(
     """
     device = checked_device(device)
     threads = torch.get_num_threads() if threads is None else threads
-    content = read_model(path, task=task, memory_budget=memory_budget, threads=threads, mmap=mmap, progress=progress)
+    in_place = packed or (into is not None and not check_meta(into))
+    with _opened(path, memory_budget, threads, mmap, progress) as reader:
+        if not in_place:
+            check_room_for_weights(reader, task, device=device, dtype=dtype, memory_budget=memory_budget)
+        content = reader.model(task)
     return rebuild_model(content, into=into, device=device, dtype=dtype, threads=threads, packed=packed)
+
+
+def check_room_for_weights(
+    reader: Reader,
+    task: str | None = None,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    memory_budget: int | None = None,
+) -> None:
+    """Raise `FormatError` if one model of an open file would not fit into memory, decoded and dense.
+
+    Without a budget, weights for a device with memory of its own are not counted. Errors as `load_file`.
+    """
+    check_dtype(dtype)
+    model, name = select_task(reader.manifest, task), str(dtype).removeprefix("torch.")
+    needed = model.prototype_bytes + model.mask_bytes + model.residual_bytes
+    if memory_budget is not None or torch.device(device).type == "cpu":
+        needed += dense_bytes(model, name)
+    check_memory(needed, memory_budget, f"its {name} weights, with what they are made from,")
 
 
 def rebuild_state(
@@ -172,6 +208,11 @@ def fill_model(
         state = rebuild_state(content, device=device, dtype=dtype, threads=threads)
         swap_(model, held, {name: state[plain_name(name)] for name in held}, device, dtype)
     return model.eval()
+
+
+def _opened(path: Readable, memory_budget: int | None, threads: int, mmap: bool, progress: Progress | None) -> Reader:
+    streams = DEFAULT_MEMORY_BUDGET if memory_budget is None else memory_budget
+    return Reader.open(path, memory_budget=streams, threads=threads, mmap=mmap, progress=progress)
 
 
 def _held(model: nn.Module) -> dict[str, torch.Tensor]:

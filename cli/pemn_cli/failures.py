@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import click
 
 from pemn_cli import exit_codes
@@ -50,10 +52,25 @@ def describe(error: BaseException) -> tuple[int, str]:
         return exit_codes.INTERRUPTED, one_line(f"interrupted{hint}")
     if isinstance(error, OSError):
         return exit_codes.FAILURE, one_line(_system(error))
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return exit_codes.FAILURE, one_line(f"out of memory{_because(error)}")
+    if _is_out_of_memory(error):
+        return exit_codes.FAILURE, one_line(f"out of memory{_wanted(error)}")
     name = type(error).__name__
     return exit_codes.FAILURE, one_line(f"internal error, {name}{_because(error)} (PEMN_DEBUG=1 shows the traceback)")
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """torch's allocator of main memory raises a plain RuntimeError, which is known by its words alone."""
+    words = ("DefaultCPUAllocator", "not enough memory", "out of memory", "Cannot allocate memory")
+    known = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return known or (isinstance(error, RuntimeError) and any(each in str(error) for each in words))
+
+
+def _wanted(error: BaseException) -> str:
+    """How much was asked for, where the error says so; torch's own text goes on with source lines and a stack."""
+    asked = re.search(r"tried to allocate ([0-9]+) bytes", str(error))
+    if asked:
+        return f": {int(asked[1]):,} bytes could not be had"
+    return _because(error)
 
 
 def _because(error: BaseException) -> str:

@@ -31,15 +31,17 @@ def about(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Reader]:
-    """A reader of a file whose header and payload digests were checked.
+def opened(path: Path, *, memory_budget: int | None = None) -> Iterator[Reader]:
+    """A reader of a file whose header and payload digests were checked, and whose streams decode to the budget at most.
 
     Raises:
         FormatError: the file is damaged or not ours.
         PemnError: it cannot be opened.
     """
+    from pemn_formats.limits import DEFAULT_MEMORY_BUDGET
     from pemn_formats.reader import Reader
 
-    with about(path), Reader.open(path) as reader:
+    streams = DEFAULT_MEMORY_BUDGET if memory_budget is None else memory_budget
+    with about(path), Reader.open(path, memory_budget=streams) as reader:
         reader.verify_payload()
         yield reader

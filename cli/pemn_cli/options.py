@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from pemn_cli.byte_size import BYTES
+
 __all__ = [
     "batch_size_option",
     "data_root_option",
@@ -15,6 +17,7 @@ __all__ = [
     "effort_option",
     "force_option",
     "json_option",
+    "memory_option",
     "model_argument",
     "models_argument",
     "output",
@@ -41,6 +44,12 @@ def output(suffix: str, remedy: str = "name the file to write") -> click.Path:
     return _Output(suffix, remedy)
 
 
+memory_option = click.option(
+    "--memory-budget",
+    type=BYTES,
+    metavar="SIZE",
+    help="Most memory that the file may ask for, such as 8GB.  [default: 4GiB packed, what is free for dense weights]",
+)
 model_argument = click.argument("model", metavar="MODEL.pemn", type=PATH)
 models_argument = click.argument("models", metavar="MODEL.pemn...", type=PATH, nargs=-1, required=True)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")

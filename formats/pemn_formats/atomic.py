@@ -27,6 +27,8 @@ def check_writable(path: str | os.PathLike[str], *, force: bool = False) -> Path
         raise PemnError(f"{target} is a folder; name a file")
     if mode is not None and not stat.S_ISREG(mode):
         raise PemnError(f"{target} is not a regular file")
+    if mode is None and not force and target.is_symlink():
+        raise PemnError(f"{target} is a link to nothing; use --force (or force=True) to replace the link")
     if mode is not None and not force:
         raise PemnError(f"{target} exists; use --force (or force=True) to replace it")
     if not folder.is_dir():

@@ -1,4 +1,4 @@
-"""Packed bits: least significant bit first, padded with zeros to whole bytes."""
+"""Packed bits: least significant bit first, padded with zeros to whole bytes; and the plain bytes of arrays."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ import numpy.typing as npt
 from bitarray import bitarray
 from bitarray.util import count_xor
 
-__all__ = ["hamming_distance", "pack", "pad_is_zero", "popcount", "unpack"]
+__all__ = ["as_bytes", "hamming_distance", "pack", "pad_is_zero", "popcount", "unpack"]
+
+
+def as_bytes(values: npt.NDArray[Any]) -> memoryview:
+    """Return the bytes of an array in C order, without a copy of one that lies so."""
+    return np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
 
 
 def pack(bits: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
@@ -22,7 +27,7 @@ def unpack(packed: npt.NDArray[np.uint8], count: int) -> npt.NDArray[np.uint8]:
     return np.unpackbits(packed, count=count, bitorder="little")
 
 
-def popcount(packed: npt.NDArray[np.uint8] | bytes) -> int:
+def popcount(packed: npt.NDArray[np.uint8] | bytes | memoryview) -> int:
     """Return the number of ones."""
     return _view(packed).count()
 
@@ -37,6 +42,6 @@ def pad_is_zero(packed: npt.NDArray[np.uint8], count: int) -> bool:
     return count % 8 == 0 or not packed[-1] >> (count % 8)
 
 
-def _view(packed: npt.NDArray[np.uint8] | bytes) -> bitarray:
-    buffer = packed if isinstance(packed, bytes) else np.ascontiguousarray(packed).data
+def _view(packed: npt.NDArray[np.uint8] | bytes | memoryview) -> bitarray:
+    buffer = packed if isinstance(packed, (bytes, memoryview)) else np.ascontiguousarray(packed).data
     return bitarray(buffer=buffer, endian="little")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,27 +13,15 @@ from pemn_formats.errors import FormatError
 from pemn_formats.names import shown
 from pemn_formats.residual_rules import check_values
 
-__all__ = ["explicit_prototypes", "masked_tensor", "residual_tensor", "stored_values"]
+__all__ = ["check_kept", "check_pad", "explicit_prototype", "masked_tensor", "residual_tensor", "stored_values"]
 
 
-def explicit_prototypes(
-    specs: Sequence[Prototype], stream: memoryview, *, unchecked: Collection[object]
-) -> tuple[Prototype, ...]:
-    """Return prototypes with the values that the stream holds for the explicit ones.
-
-    Those with an index in `unchecked` are differences, and need not be finite.
-    """
-    out, at = [], 0
-    for index, each in enumerate(specs):
-        if each.seeded:
-            out.append(each)
-            continue
-        values = stored_values(stream[at : at + each.stored_bytes], each.source, f"prototype {index}")
-        if index not in unchecked and not np.isfinite(values).all():
-            raise FormatError(f"prototype {index} holds values that are not finite")
-        out.append(Prototype(each.length, each.source, values))
-        at += each.stored_bytes
-    return tuple(out)
+def explicit_prototype(spec: Prototype, index: int, data: bytes | memoryview, *, checked: bool) -> Prototype:
+    """Return an explicit prototype with its values; not `checked`, they are differences and need not be finite."""
+    values = stored_values(data, spec.source, f"prototype {index}")
+    if checked and not np.isfinite(values).all():
+        raise FormatError(f"prototype {index} holds values that are not finite")
+    return Prototype(spec.length, spec.source, values)
 
 
 def masked_tensor(spec: MaskedSpec, data: bytes | memoryview, *, checked: bool) -> MaskedTensor:
@@ -42,13 +29,24 @@ def masked_tensor(spec: MaskedSpec, data: bytes | memoryview, *, checked: bool) 
     planes, at = [], 0
     for bits in spec.plane_bits:
         plane = np.frombuffer(data, np.uint8, (bits + 7) // 8, at)
-        if not pad_is_zero(plane, bits):
-            raise FormatError(f"the mask of {shown(spec.name)} has a pad bit set")
+        check_pad(spec, bits, plane[-1:])
         planes.append(plane)
         at += plane.size
-    if checked and spec.kept is not None and popcount(planes[0]) != spec.kept:
-        raise FormatError(f"the mask of {shown(spec.name)} keeps {popcount(planes[0])} weights, expected {spec.kept}")
+    if checked and spec.kept is not None:
+        check_kept(spec, popcount(planes[0]))
     return MaskedTensor(**vars(spec), planes=tuple(planes))
+
+
+def check_pad(spec: MaskedSpec, bits: int, last: npt.NDArray[np.uint8]) -> None:
+    """Raise `FormatError` if the last byte of a plane, given alone, has a bit set behind the first `bits`."""
+    if not pad_is_zero(last, bits):
+        raise FormatError(f"the mask of {shown(spec.name)} has a pad bit set")
+
+
+def check_kept(spec: MaskedSpec, ones: int) -> None:
+    """Raise `FormatError` if the first plane of a ternary mask has other than `kept` ones."""
+    if spec.kept is not None and ones != spec.kept:
+        raise FormatError(f"the mask of {shown(spec.name)} keeps {ones} weights, expected {spec.kept}")
 
 
 def residual_tensor(spec: ResidualSpec, data: bytes | memoryview, *, checked: bool) -> ResidualTensor:

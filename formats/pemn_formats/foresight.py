@@ -75,6 +75,6 @@ def _may_vary(manifest: Manifest, in_int8: set[str]) -> bool:
     return bool(in_int8) or any(tensor.kept is not None for tensor in manifest.masked)
 
 
-def _chunks(pieces: Iterable[bytes]) -> list[bytes]:
+def _chunks(pieces: Iterable[bytes | memoryview]) -> list[bytes]:
     stream = b"".join(pieces)
     return [stream[at : at + CHUNK_BYTES] for at in range(0, len(stream), CHUNK_BYTES)]

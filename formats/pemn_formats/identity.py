@@ -11,7 +11,7 @@ __all__ = ["identity"]
 _DOMAIN = b"pemn content 1\n"
 
 
-def identity(manifest_json: bytes, *streams: bytes | Iterable[bytes]) -> str:
+def identity(manifest_json: bytes, *streams: bytes | Iterable[bytes | memoryview]) -> str:
     """Return SHA-256 over the manifest without `x` and the three decoded streams, as hexadecimal digits.
 
     The manifest's length goes first; those of the streams follow from it.

@@ -3,32 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from types import TracebackType
-from typing import Any, TypeVar
 
-from pemn_formats.bits import popcount
 from pemn_formats.bundle import in_task, not_a_model, select_task
-from pemn_formats.content import Content, MaskedSpec, MaskedTensor, Prototype, ResidualSpec, ResidualTensor
-from pemn_formats.entries import explicit_prototypes, masked_tensor, residual_tensor
+from pemn_formats.content import Content
 from pemn_formats.errors import FormatError, PemnError
 from pemn_formats.handover import Ready
 from pemn_formats.header import read_header
-from pemn_formats.identity import identity
-from pemn_formats.lattice import Lattice
 from pemn_formats.ledger import Ledger, ledger_of
 from pemn_formats.limits import CHUNK_BYTES, DEFAULT_MEMORY_BUDGET
-from pemn_formats.manifest import Manifest, differences, to_json
-from pemn_formats.mask_lattice import mask_lattice
-from pemn_formats.names import shown
+from pemn_formats.manifest import Manifest
 from pemn_formats.one_pass import Parts, read_once
-from pemn_formats.sections import SECTIONS, sections
+from pemn_formats.sections import sections
 from pemn_formats.source import Readable, Source
+from pemn_formats.stored_entries import Entries
 from pemn_formats.streams import Progress
 
 __all__ = ["Reader", "read", "read_model"]
-
-Spec = TypeVar("Spec", MaskedSpec, ResidualSpec)
 
 
 def read(
@@ -65,7 +56,7 @@ def read_model(
         return reader.model(task)
 
 
-class Reader:
+class Reader(Entries):
     """An open `.pemn` file whose header has been checked; tensors are decoded when they are asked for.
 
     `masked` and `residual` decode only the chunks they need and check those chunks' CRC-32; `content` and
@@ -73,24 +64,18 @@ class Reader:
     """
 
     def __init__(self, source: Source, memory_budget: int, threads: int = 1, progress: Progress | None = None) -> None:
+        if threads < 1:
+            raise PemnError(f"threads must be at least 1, found {threads}")
         self._source, self._threads, self._progress = source, threads, progress
         header = read_header(source)
-        self.prelude, self.manifest = header.prelude, header.manifest
-        needed = self.manifest.prototype_bytes + self.manifest.mask_bytes + self.manifest.residual_bytes
+        manifest, self.prelude = header.manifest, header.prelude
+        needed = manifest.prototype_bytes + manifest.mask_bytes + manifest.residual_bytes
         if needed > memory_budget:
-            raise FormatError(f"the file decodes to {needed} bytes, over the memory budget of {memory_budget}")
-        self._differences = differences(self.manifest)
-        self._sections = sections(self.prelude, self.manifest, header.rows, source)
-        self._prototypes, self._masks, self._residual = self._sections
-        self._masks.lattice = self._mask_lattice
-        self._lattice_prototypes: tuple[Prototype, ...] | None = None
-        self._masked_at = {
-            spec.name: (spec, at) for spec, at in _placed(self.manifest.masked, lambda spec: spec.mask_bytes)
-        }
-        self._residual_at = {
-            (spec.kind, spec.name): (spec, at)
-            for spec, at in _placed(self.manifest.residual, lambda spec: spec.stored_bytes)
-        }
+            raise FormatError(
+                f"the file decodes to {needed} bytes, over the memory budget of {memory_budget};"
+                " raise it with --memory-budget (memory_budget=) if you trust the file"
+            )
+        super().__init__(manifest, sections(header.prelude, manifest, header.rows, source))
 
     @classmethod
     def open(
@@ -162,31 +147,6 @@ class Reader:
             raise failure
         return content()
 
-    def masked(self, name: str) -> MaskedTensor:
-        """Return one masked tensor, decoding only the chunks that hold it. Raises `PemnError` for an unknown name."""
-        if name not in self._masked_at:
-            raise PemnError(f"the file holds no masked tensor {shown(name)}")
-        spec, at = self._masked_at[name]
-        return self._as_masked(spec, self._masks.range(at, spec.mask_bytes))
-
-    def residual(self, name: str, kind: str = "dense") -> ResidualTensor:
-        """Return one residual entry, decoding only the chunks that hold it. Raises `PemnError` for an unknown name."""
-        if (kind, name) not in self._residual_at:
-            raise PemnError(f"the file holds no residual entry {shown(name)} of kind {kind}")
-        spec, at = self._residual_at[kind, name]
-        return self._as_residual(spec, self._residual.range(at, spec.stored_bytes))
-
-    def prototypes(self) -> tuple[Prototype, ...]:
-        """Return the prototypes, with the values of the explicit ones."""
-        return self._as_prototypes(self._prototypes.range(0, self._prototypes.raw_bytes))
-
-    def _mask_lattice(self, start: int, length: int) -> Lattice:
-        if self.manifest.delta is not None:
-            return mask_lattice(self.manifest, (), start, length)
-        if self._lattice_prototypes is None:  # decoded once, not for every chunk; two threads may both do it
-            self._lattice_prototypes = self.prototypes()
-        return mask_lattice(self.manifest, self._lattice_prototypes, start, length)
-
     def verify_payload(self) -> None:
         """Check the SHA-256 over all sections; raise `FormatError` naming the damaged part if it differs."""
         digest, end = hashlib.sha256(), self.prelude.file_bytes
@@ -197,28 +157,11 @@ class Reader:
                 self._progress(done, end - self.prelude.header_bytes)
         self._check_payload(digest.digest())
 
-    def content_id(self) -> str:
-        """Return the identity of the content (`pemn_formats.identity`), every entry decoded and checked in turn.
-
-        Raises `FormatError` where `content` does: what is refused has no identity.
-        """
-        return identity(
-            to_json(self.manifest, extra=False),
-            (each.values.tobytes() for each in self.prototypes() if each.values is not None),
-            (plane.tobytes() for name in self._masked_at for plane in self.masked(name).planes),
-            (self.residual(name, kind).values.tobytes() for kind, name in self._residual_at),
-        )
-
-    def codecs(self) -> dict[str, dict[str, int]]:
-        """Return how many chunks of each section each codec wrote."""
-        return {name: section.codecs() for name, section in zip(SECTIONS, self._sections, strict=True)}
-
     def ledger(self) -> Ledger:
         """Return where every byte of the file goes. Raises `PemnError` for a patch: its bytes are no model's."""
         if self.manifest.delta is not None:
             raise not_a_model(self.manifest.delta)
-        ones = [tuple(map(popcount, self.masked(spec.name).planes)) for spec in self.manifest.masked]
-        return ledger_of(self.prelude, self.manifest, ones)
+        return ledger_of(self.prelude, self.manifest, list(self.mask_ones().values()))
 
     def _check_payload(self, found: bytes) -> None:
         if found != self.prelude.payload_sha256:
@@ -226,20 +169,3 @@ class Reader:
             for section in self._sections:
                 section.check_stored()
             raise FormatError("the payload is damaged: its SHA-256 differs")
-
-    def _as_prototypes(self, stream: memoryview) -> tuple[Prototype, ...]:
-        unchecked = {index for kind, index in self._differences if kind == "prototype"}
-        return explicit_prototypes(self.manifest.prototypes, stream, unchecked=unchecked)
-
-    def _as_masked(self, spec: MaskedSpec, data: bytes | memoryview) -> MaskedTensor:
-        return masked_tensor(spec, data, checked=("masked", spec.name) not in self._differences)
-
-    def _as_residual(self, spec: ResidualSpec, data: bytes | memoryview) -> ResidualTensor:
-        return residual_tensor(spec, data, checked=(spec.kind, spec.name) not in self._differences)
-
-
-def _placed(specs: tuple[Spec, ...], length: Any) -> Iterator[tuple[Spec, int]]:
-    at = 0
-    for spec in specs:
-        yield spec, at
-        at += length(spec)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from pemn_formats.bits import popcount
@@ -50,16 +50,22 @@ class Section:
 
     def range(self, start: int, length: int) -> memoryview:
         """Return a part of the decoded stream, read-only, decoding only the chunks that hold it."""
-        out = bytearray(length)
-        for index in range(start // CHUNK_BYTES, -(-(start + length) // CHUNK_BYTES)):
+        out, at = bytearray(length), 0
+        for part in self.parts(start, length):
+            out[at : at + part.nbytes] = part
+            at += part.nbytes
+        return memoryview(out).toreadonly()
+
+    def parts(self, start: int, length: int) -> Iterator[memoryview]:
+        """Yield a part of the decoded stream in order, as much of it at a time as one chunk holds."""
+        for index in range(start // CHUNK_BYTES, -(-(start + length) // CHUNK_BYTES) if length else 0):
             # Neighbouring tensors share a chunk, and tensors are mostly asked for in order.
             cached = self._cached
             if cached is None or cached[0] != index:
+                self._cached = None  # or two chunks would be held while the next one is decoded
                 cached = self._cached = (index, self.decode(self.placed[index], self.read(self.placed[index])))
             first = index * CHUNK_BYTES
-            part = cached[1][max(0, start - first) : start + length - first]
-            out[max(0, first - start) : max(0, first - start) + len(part)] = part
-        return memoryview(out).toreadonly()
+            yield memoryview(cached[1])[max(0, start - first) : start + length - first]
 
     def check_stored(self) -> None:
         """Check the CRC-32 of every chunk; raise `FormatError` naming the first that is damaged."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import mmap as memory_map
 import os
 import stat
 import threading
 from types import TracebackType
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from pemn_formats.errors import FormatError, PemnError
 
@@ -21,8 +22,10 @@ class Source:
 
     One source serves several threads. Files are read with `pread`, or with `mmap` through a mapping: the system then
     kills the process if the file is cut short in the very moment of a read, so `mmap` is for files that stay as they
-    are. Raises `PemnError` for what cannot be opened and `FormatError` for what is no regular file or becomes shorter
-    while it is read.
+    are. A file object may give less than it was asked for, as unbuffered ones do, and is then asked again.
+
+    Raises `PemnError` for what cannot be opened or read, `FormatError` for what is no regular file or becomes shorter
+    while it is read, `TypeError` for what is none of the three.
     """
 
     def __init__(self, origin: Readable, *, mmap: bool = False) -> None:
@@ -33,16 +36,16 @@ class Source:
         self._mapping: memory_map.mmap | None = None
         self._seeking = threading.Lock()
         if isinstance(origin, (bytes, bytearray, memoryview)):
-            self._memory = memoryview(origin).cast("B")
+            view = memoryview(origin)
+            self._memory = view.cast("B") if view.c_contiguous else memoryview(view.tobytes())
             self.size = self._memory.nbytes
         elif isinstance(origin, (str, os.PathLike)):
-            self.name = os.fspath(origin)
+            self.name = os.fsdecode(origin)
             self._descriptor, self.size, self._stamp = _open(self.name)
             if mmap and self.size:
                 self._mapping = self._mapped(self._descriptor)
         else:
-            self._file = origin
-            self.size = origin.seek(0, os.SEEK_END)
+            self._file, self.size = origin, _size(origin)
 
     def read(self, offset: int, length: int) -> bytes:
         """Return `length` bytes from `offset`."""
@@ -56,8 +59,7 @@ class Source:
             data = self._pread(self._descriptor, offset, length)
         elif self._file is not None:
             with self._seeking:
-                self._file.seek(offset)
-                data = self._file.read(length)
+                data = _read_on(self._file, offset, length)
         else:
             raise PemnError(f"{self.name} is closed")
         if len(data) != length:
@@ -92,17 +94,56 @@ class Source:
             self.close()
             raise PemnError(f"{self.name} cannot be mapped: {error.strerror}; read it without mmap") from None
 
-    @staticmethod
-    def _pread(descriptor: int, offset: int, length: int) -> bytes:
+    def _pread(self, descriptor: int, offset: int, length: int) -> bytes:
         parts = []
         while length:
-            part = os.pread(descriptor, min(length, 1 << 30), offset)
+            try:
+                part = os.pread(descriptor, min(length, 1 << 30), offset)
+            except OSError as error:
+                raise PemnError(f"{self.name} cannot be read: {error.strerror or error}") from None
             if not part:
                 break
             parts.append(part)
             offset += len(part)
             length -= len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _size(file: Any) -> int:
+    """The bytes of a file object, if it is one."""
+    if not hasattr(file, "read") or not hasattr(file, "seek"):
+        raise TypeError(f"a .pemn file is read from a path, bytes or a binary file object, found {type(file).__name__}")
+    if isinstance(file, io.TextIOBase):
+        raise PemnError("the file object is in text mode; open it in binary mode ('rb')")
+    try:
+        file.seek(0, os.SEEK_END)
+        return int(file.tell())
+    except (OSError, ValueError) as error:
+        raise PemnError(f"the file object cannot be read: {_reason(error)}; pass an open, seekable one") from None
+
+
+def _read_on(file: BinaryIO, offset: int, length: int) -> bytes:
+    """Read until there is enough, or no more."""
+    parts = []
+    try:
+        file.seek(offset)
+        while length > 0:
+            part: object = file.read(length)
+            if not isinstance(part, (bytes, bytearray, memoryview)):
+                raise PemnError(
+                    f"the file object gave {type(part).__name__} instead of bytes; pass a blocking one in binary mode"
+                )
+            if not part:
+                break
+            parts.append(bytes(part))
+            length -= len(part)
+    except (OSError, ValueError) as error:
+        raise PemnError(f"the file object cannot be read: {_reason(error)}") from None
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _reason(error: OSError | ValueError) -> str:
+    return str(getattr(error, "strerror", None) or error).rstrip(".")
 
 
 def _open(path: str) -> tuple[int, int, tuple[int, int]]:

@@ -69,6 +69,8 @@ def content_id(content: Content) -> str:
 
 def _write_to(file: BinaryIO, content: Content, threads: int, effort: str) -> Prelude:
     """Write header and sections to an empty file. The header's length is known before, its content after the rest."""
+    if threads < 1:
+        raise PemnError(f"threads must be at least 1, found {threads}")
     manifest = manifest_of(content)
     for_values = encoders(effort, VALUE_CODECS)
     for_masks = encoders(effort, MASK_CODECS, mask_bits=8 * manifest.mask_bytes)
@@ -133,7 +135,7 @@ def _sections(
     yield (partial(value_chunk, raw) for _, raw in _chunks(residual_pieces(content)))
 
 
-def _chunks(pieces: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
+def _chunks(pieces: Iterable[bytes | memoryview]) -> Iterator[tuple[int, bytes]]:
     """Cut a stream into chunks; yield the place of each in the stream, and its bytes."""
     start, held = 0, bytearray()
     for piece in pieces:

@@ -48,6 +48,15 @@ def test_a_folder_that_does_not_exist(
     assert "does not exist" in assert_fails(1, *writer(tmp_path / "nowhere" / "output"))
 
 
+def test_an_output_that_is_a_link_to_nothing(
+    writer: Callable[[Path], list[object]], tmp_path: Path, assert_fails: Callable[..., str]
+) -> None:
+    arguments = writer(tmp_path / "output")
+    target(arguments).symlink_to(tmp_path / "nothing")
+    assert "is a link to nothing; use --force" in assert_fails(1, *arguments)
+    assert target(arguments).is_symlink()
+
+
 def test_an_output_that_is_a_folder(
     writer: Callable[[Path], list[object]], tmp_path: Path, assert_fails: Callable[..., str]
 ) -> None:

@@ -112,7 +112,8 @@ def test_the_memory_budget_is_exact(name: str) -> None:
     needed = manifest.prototype_bytes + manifest.mask_bytes + manifest.residual_bytes
     read(FILES[name], memory_budget=needed)
     with pytest.raises(
-        FormatError, match=rf"^the file decodes to {needed} bytes, over the memory budget of {needed - 1}$"
+        FormatError,
+        match=rf"^the file decodes to {needed} bytes, over the memory budget of {needed - 1}; raise it ",
     ):
         read(FILES[name], memory_budget=needed - 1)
 
@@ -126,7 +127,7 @@ def test_a_huge_tensor_is_refused_before_anything_is_allocated(shape: list[int],
     forge.manifest["masked"]["shapes"] = [shape]
     tracemalloc.start()
     try:
-        message = f"^the file decodes to {needed} bytes, over the memory budget of {DEFAULT_MEMORY_BUDGET}$"
+        message = f"^the file decodes to {needed} bytes, over the memory budget of {DEFAULT_MEMORY_BUDGET}; raise "
         with pytest.raises(FormatError, match=message):
             read(forge.build())
         assert tracemalloc.get_traced_memory()[1] < 1 << 18

@@ -4,8 +4,11 @@ import io
 import mmap
 import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from samples import SAMPLES, one_tensor, random_bits
 
@@ -193,6 +196,101 @@ def test_reads_that_come_in_pieces_are_put_together(path: Path, monkeypatch: pyt
     real = os.pread
     monkeypatch.setattr(os, "pread", lambda descriptor, length, offset: real(descriptor, min(length, 7), offset))
     assert read(path).seed == 2022
+
+
+class Odd(io.BytesIO):
+    """A file object whose `read` does what it is told to."""
+
+    def __init__(self, act: Callable[[bytes], object]) -> None:
+        super().__init__(DATA)
+        self._act = act
+
+    def read(self, size: int | None = -1) -> Any:
+        return self._act(super().read(size))
+
+
+def fail(_: bytes) -> None:
+    raise OSError(5, "Input/output error")
+
+
+def test_a_file_object_that_gives_little_at_a_time_is_asked_again() -> None:
+    asked = []
+
+    class Short(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            asked.append(size)
+            return super().read(min(size or 0, 100))
+
+    assert read(Short(DATA)).seed == 2022
+    assert 128 in asked
+    assert 28 in asked
+
+
+@pytest.mark.parametrize(
+    ("act", "message"),
+    [
+        (fail, "the file object cannot be read: Input/output error"),
+        (lambda _: None, "the file object gave NoneType instead of bytes; pass a blocking one in binary mode"),
+        (lambda data: data.decode("latin-1"), "the file object gave str instead of bytes; pass a blocking one in .*"),
+        (lambda data: data[:0], r"the file became shorter while it was read: 0 of 128 bytes at 0"),
+    ],
+    ids=["EIO", "None", "text", "nothing"],
+)
+def test_a_file_object_that_reads_badly(act: Callable[[bytes], object], message: str) -> None:
+    with pytest.raises(PemnError, match=f"^{message}$"):
+        read(Odd(act))
+
+
+def test_file_objects_that_cannot_be_read_at_all(path: Path) -> None:
+    with path.open() as text, pytest.raises(PemnError, match=r"^the file object is in text mode; open it in binary"):
+        read(text)  # type: ignore[arg-type]
+    closed = path.open("rb")
+    closed.close()
+    with pytest.raises(PemnError, match=r"^the file object cannot be read: seek of closed file; pass an open, seekabl"):
+        read(closed)
+    written = path.with_name("written")
+    written.write_bytes(DATA)
+    with written.open("ab") as file, pytest.raises(PemnError, match=r"^the file object cannot be read: read$"):
+        read(file)
+    reading, writing = os.pipe()
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe, pytest.raises(PemnError, match=r"^the file object cannot be read: .*seek"):
+        read(pipe)
+
+
+@pytest.mark.parametrize("origin", [3, None, 1.5, np.zeros(4, np.uint8)], ids=["int", "None", "float", "array"])
+def test_what_is_no_file_at_all_is_a_type_error(origin: Any) -> None:
+    kind = type(origin).__name__
+    with pytest.raises(
+        TypeError, match=rf"^a \.pemn file is read from a path, bytes or a binary file object, found {kind}"
+    ):
+        read(origin)
+
+
+def test_bytes_that_do_not_lie_together_are_read() -> None:
+    assert read(memoryview(b"".join(bytes([each, 0]) for each in DATA))[::2]).seed == 2022
+
+
+def test_a_path_of_bytes_is_a_path(path: Path) -> None:
+    class BytesPath(os.PathLike[bytes]):
+        def __fspath__(self) -> bytes:
+            return os.fsencode(path)
+
+    assert read(BytesPath()).seed == 2022  # type: ignore[arg-type]
+
+
+def test_a_disk_that_fails_is_an_ordinary_error(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "pread", lambda *_: fail(b""))
+    with pytest.raises(PemnError, match=r"a\.pemn cannot be read: Input/output error$"):
+        read(path)
+
+
+@pytest.mark.parametrize("threads", [0, -1])
+def test_threads_are_at_least_one(threads: int) -> None:
+    with pytest.raises(PemnError, match=rf"^threads must be at least 1, found {threads}$"):
+        read(DATA, threads=threads)
+    with pytest.raises(PemnError, match=rf"^threads must be at least 1, found {threads}$"):
+        encode(SAMPLES["keep_tile"](), threads=threads)
 
 
 def test_a_large_file_is_read_from_disk(tmp_path: Path) -> None:

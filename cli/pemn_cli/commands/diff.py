@@ -32,13 +32,17 @@ def command(left: Path, right: Path, as_json: bool) -> None:
     Example:
       pemn-compress diff monday.pemn tuesday.pemn
     """
+    from pemn_formats.bundle import not_a_model
     from pemn_formats.diff import diff
     from pemn_formats.reader import read
 
     contents = []
     for path in (left, right):
         with about(path):
-            contents.append(read(path))
+            content = read(path)
+            if content.delta is not None:
+                raise not_a_model(content.delta)
+        contents.append(content)
     found = diff(*contents)
     if as_json:
         print_json({"files": [str(left), str(right)], **found.to_dict()})

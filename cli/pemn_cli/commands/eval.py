@@ -14,6 +14,7 @@ from pemn_cli.options import (
     data_root_option,
     device_option,
     json_option,
+    memory_option,
     model_argument,
     task_option,
 )
@@ -65,6 +66,7 @@ __all__ = ["command"]
 @device_option
 @batch_size_option
 @click.option("--skip-corrupt", is_flag=True, help="Leave out images that cannot be read.")
+@memory_option
 @json_option
 def command(
     model: Path,
@@ -79,6 +81,7 @@ def command(
     device: str,
     batch_size: int,
     skip_corrupt: bool,
+    memory_budget: int | None,
     as_json: bool,
 ) -> None:
     """Load a .pemn file as a plain network and measure it on images.
@@ -92,11 +95,12 @@ def command(
       pemn-compress eval resnet18.pemn --model torchvision.resnet18 --data folder:photos --device cuda
     """
     from pemn_compress.data import DataSpec, load_data, load_test
-    from pemn_compress.loading import checked_device, rebuild_model
+    from pemn_compress.loading import check_room_for_weights, checked_device, rebuild_model
     from pemn_compress.train.evaluate import evaluate
 
     place = checked_device(device)
-    with opened(model) as reader:
+    with opened(model, memory_budget=memory_budget) as reader:
+        check_room_for_weights(reader, task, device=place, memory_budget=memory_budget)
         content = reader.model(task)
         wanted = None if content.input is None else DataSpec.from_input(content.input)
     name = _data_name(model, data, wanted)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pemn_cli.opening import opened
-from pemn_cli.options import json_option, model_argument
+from pemn_cli.options import json_option, memory_option, model_argument
 from pemn_cli.output import print_json, print_line, print_table, size
 
 if TYPE_CHECKING:
-    from pemn_formats.content import MaskedTensor, Prototype, ResidualSpec
+    from pemn_formats.content import MaskedSpec, Prototype, ResidualSpec
     from pemn_formats.reader import Reader
 
 __all__ = ["command"]
@@ -21,8 +21,9 @@ __all__ = ["command"]
 
 @click.command(name="inspect", short_help="Show what is in a file: tensors, prototypes, residual, codecs.")
 @model_argument
+@memory_option
 @json_option
-def command(model: Path, as_json: bool) -> None:
+def command(model: Path, memory_budget: int | None, as_json: bool) -> None:
     """Show what is in a .pemn file: architecture, input, seed, prototypes, masked tensors, residual, codecs.
 
     Every digest is checked on the way. Needs no torch.
@@ -31,7 +32,7 @@ def command(model: Path, as_json: bool) -> None:
     Example:
       pemn-compress inspect model.pemn
     """
-    with opened(model) as reader:
+    with opened(model, memory_budget=memory_budget) as reader:
         report = _report(model, reader)
     if as_json:
         print_json(report)
@@ -40,18 +41,19 @@ def command(model: Path, as_json: bool) -> None:
 
 
 def _report(path: Path, reader: Reader) -> dict[str, Any]:
-    manifest = reader.manifest
+    manifest, content_id = reader.manifest, reader.content_id()
+    ones = reader.mask_ones()
     return {
         "file": str(path),
         "bytes": reader.prelude.file_bytes,
-        "content_id": reader.content_id(),
+        "content_id": content_id,
         "architecture": manifest.architecture,
         "input": manifest.input,
         "tasks": {name: asdict(task) for name, task in manifest.tasks.items()},
         "delta": None if manifest.delta is None else {"base": manifest.delta.base, "result": manifest.delta.result},
         "seed": manifest.seed,
         "prototypes": [_prototype(each) for each in manifest.prototypes],
-        "masked": [_masked(reader.masked(spec.name)) for spec in manifest.masked],
+        "masked": [_masked(spec, ones[spec.name][0]) for spec in manifest.masked],
         "residual": [_residual(spec) for spec in manifest.residual],
         "aliases": dict(manifest.aliases),
         "chunks": reader.codecs(),
@@ -63,14 +65,12 @@ def _prototype(prototype: Prototype) -> dict[str, Any]:
     return {"length": prototype.length, "source": prototype.source, "stored": not prototype.seeded}
 
 
-def _masked(tensor: MaskedTensor) -> dict[str, Any]:
-    from pemn_formats.bits import popcount
-
+def _masked(tensor: MaskedSpec, ones: int) -> dict[str, Any]:
     return {
         "name": tensor.name,
         "shape": list(tensor.shape),
         "alphabet": tensor.alphabet,
-        "density": popcount(tensor.planes[0]) / tensor.numel,
+        "density": ones / tensor.numel,
         "prototype": tensor.prototype,
         "span": tensor.span,
         "scale": None if tensor.scale is None else float(tensor.scale),

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import time
+from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from pemn_cli.opening import about
+from pemn_cli.opening import about, opened
 from pemn_cli.options import (
     device_option,
     dtype_option,
     force_option,
     json_option,
+    memory_option,
     model_argument,
     output,
     task_option,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     import torch
 
     from pemn_formats.content import Content
+    from pemn_formats.manifest import Manifest
 
 __all__ = ["command"]
 
@@ -42,14 +44,23 @@ __all__ = ["command"]
     help="Write the dense weights, by plain state-dict names.",
 )
 @force_option
+@memory_option
 @json_option
 def command(
-    model: Path, task: str | None, device: str, dtype: str, to: Path | None, force: bool, as_json: bool
+    model: Path,
+    task: str | None,
+    device: str,
+    dtype: str,
+    to: Path | None,
+    force: bool,
+    memory_budget: int | None,
+    as_json: bool,
 ) -> None:
     """Rebuild the dense weights of a .pemn file and say how long each part took.
 
     Reading is from the disk to memory, decoding checks every digest and unpacks the masks to bits, rebuilding makes
-    the weights on the device. The same file gives the same bytes on every device.
+    the weights on the device. The same file gives the same bytes on every device. With --to, one tensor at a time is
+    rebuilt and written, so that a file may hold more weights than memory does.
 
     \b
     Examples:
@@ -58,57 +69,114 @@ def command(
     """
     from pemn_compress.loading import checked_device
     from pemn_formats.atomic import check_writable
+    from pemn_formats.dense import dense_bytes, dense_entries
 
     if to is not None:
         check_writable(to, force=force)
     place = checked_device(device)
+    watch = _Watch()
     with about(model):
-        content, state, times = _timed(model, task, place, dtype)
-    distinct = {name: tensor for name, tensor in state.items() if name not in content.aliases}
+        held: Content | Manifest
+        if to is None:
+            held = _load(model, task, place, dtype, memory_budget, watch)
+        else:
+            held = _convert(model, task, place, dtype, memory_budget, watch, to, force=force)
+    times = {part: watch.seconds[part] for part in ("reading", "decoding", "rebuilding")}
     report: dict[str, Any] = {
         "file": str(model),
         "file_bytes": model.stat().st_size,
         "device": str(place),
         "dtype": dtype,
-        "tensors": len(state),
-        "masked_tensors": len(content.masked),
-        "weights_bytes": sum(tensor.numel() * tensor.element_size() for tensor in distinct.values()),
+        "tensors": len(dense_entries(held, dtype)),
+        "masked_tensors": len(held.masked),
+        "weights_bytes": dense_bytes(held, dtype),
         "seconds": {**times, "total": sum(times.values())},
-        "written": None,
+        "written": None if to is None else {"file": str(to), "bytes": to.stat().st_size},
     }
-    if to is not None:
-        _write(state, to, aliases=set(content.aliases), force=force)
-        report["written"] = {"file": str(to), "bytes": to.stat().st_size}
     if as_json:
         print_json(report)
     else:
-        _print(report, residual=len(content.residual))
+        _print(report, residual=len(held.residual))
 
 
-def _timed(
-    model: Path, task: str | None, place: torch.device, dtype: str
-) -> tuple[Content, dict[str, torch.Tensor], dict[str, float]]:
-    """The content of a file, its dense state dict, and the seconds that each part took."""
+class _Watch:
+    """The seconds that each part took: called with a part's name when it is done."""
+
+    def __init__(self) -> None:
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+        self._last = time.perf_counter()
+
+    def start(self) -> None:
+        """Count from now on."""
+        self._last = time.perf_counter()
+
+    def __call__(self, part: str) -> None:
+        now = time.perf_counter()
+        self.seconds[part] += now - self._last
+        self._last = now
+
+
+def _load(
+    model: Path, task: str | None, place: torch.device, dtype: str, memory_budget: int | None, watch: _Watch
+) -> Content:
+    """Make the dense state dict of a file; the content that it was made of is returned."""
     import torch
 
-    from pemn_compress.loading import rebuild_state
+    from pemn_compress.loading import check_room_for_weights, rebuild_state
+    from pemn_formats.limits import DEFAULT_MEMORY_BUDGET
     from pemn_formats.reader import Reader
     from pemn_formats.source import Source
 
+    wanted: torch.dtype = getattr(torch, dtype)
     torch.zeros(1, device=place)  # starts CUDA, which is no part of loading
-    times = [time.perf_counter()]
+    watch.start()
     with contextlib.closing(Source(model)) as source:
         data = source.read(0, source.size)
-    times.append(time.perf_counter())
-    with Reader.open(data) as reader:
+    watch("reading")
+    streams = DEFAULT_MEMORY_BUDGET if memory_budget is None else memory_budget
+    with Reader.open(data, memory_budget=streams) as reader:
+        check_room_for_weights(reader, task, device=place, dtype=wanted, memory_budget=memory_budget)
         content = reader.model(task)
-    times.append(time.perf_counter())
-    state = rebuild_state(content, device=place, dtype=getattr(torch, dtype))
+    watch("decoding")
+    rebuild_state(content, device=place, dtype=wanted)
     if place.type == "cuda":
         torch.cuda.synchronize(place)
-    times.append(time.perf_counter())
-    parts = (after - before for before, after in itertools.pairwise(times))
-    return content, state, dict(zip(("reading", "decoding", "rebuilding"), parts, strict=True))
+    watch("rebuilding")
+    return content
+
+
+def _convert(
+    model: Path,
+    task: str | None,
+    place: torch.device,
+    dtype: str,
+    memory_budget: int | None,
+    watch: _Watch,
+    to: Path,
+    *,
+    force: bool,
+) -> Manifest:
+    """Write the dense state dict tensor by tensor; the manifest of the model that was written is returned."""
+    import torch
+
+    from pemn_compress.dense_file import write_dense
+    from pemn_formats.bundle import select_task
+
+    torch.zeros(1, device=place)
+    watch.start()
+    with opened(model, memory_budget=memory_budget) as reader:
+        watch("reading")
+        write_dense(
+            reader,
+            to,
+            task=task,
+            device=place,
+            dtype=getattr(torch, dtype),
+            memory_budget=memory_budget,
+            force=force,
+            done=watch,
+        )
+        return select_task(reader.manifest, task)
 
 
 def _print(report: dict[str, Any], *, residual: int) -> None:
@@ -123,14 +191,3 @@ def _print(report: dict[str, Any], *, residual: int) -> None:
     if written is not None:
         table.append(["written", "", f"{written['file']}, {size(written['bytes'])}"])
     print_table(table, align="lrl")
-
-
-def _write(state: dict[str, torch.Tensor], path: Path, *, aliases: set[str], force: bool) -> None:
-    from safetensors.torch import save
-
-    from pemn_formats.atomic import atomic_write
-
-    # safetensors refuses two names for one tensor, and a state dict needs both: tied weights are written twice.
-    dense = {name: (value.clone() if name in aliases else value).cpu().contiguous() for name, value in state.items()}
-    with atomic_write(path, force=force) as file:
-        file.write(save(dense, metadata={"format": "pt"}))
