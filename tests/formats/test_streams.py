@@ -3,14 +3,15 @@ from __future__ import annotations
 import io
 import os
 import random
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 import pytest
-from forge import Forge
-from samples import SAMPLES, masked_tensor, random_bits, same
+from forge import Forge, Piece
+from samples import SAMPLES, masked_tensor, one_tensor, random_bits, same
 
 from pemn_formats.content import Content, Prototype
 from pemn_formats.errors import FormatError
@@ -55,6 +56,25 @@ def test_file_objects_are_read_by_one_thread_at_a_time(
 ) -> None:
     with open_file(path) as file:
         same(read(file, threads=threads), CONTENT)
+
+
+@pytest.mark.parametrize("damaged", [0, 1, 8])
+def test_a_damaged_chunk_with_many_after_it_is_refused_by_several_threads(damaged: int) -> None:
+    forge = Forge.of(encode(one_tensor(24)))
+    forge.manifest["masked"]["shapes"] = [[9, 8 * CHUNK_BYTES]]
+    forge.sections[1] = [Piece(1, 0, b"\0") for _ in range(9)]
+    forge.sections[1][damaged].crc = 1
+    ended: list[str] = []
+
+    def attempt() -> None:
+        with pytest.raises(FormatError, match="is damaged: its CRC-32 differs"):
+            read(forge.build(), threads=2)
+        ended.append("refused")
+
+    thread = threading.Thread(target=attempt, daemon=True)  # a reader that waits for ever must not stop the tests
+    thread.start()
+    thread.join(60)
+    assert ended == ["refused"]
 
 
 @pytest.mark.parametrize("name", SAMPLES)
