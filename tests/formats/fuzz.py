@@ -1,342 +1,171 @@
-"""Structure-aware fuzzing of the reader: files are changed where it hurts, and every digest is repaired behind that.
+"""Structure-aware fuzzing of the reader, and of what works on what it has read.
 
-    python tests/formats/fuzz.py --cases 2000000 --seed 7
-
-What must hold: nothing but `FormatError` leaves `read`; what it accepts is written again with the same `content_id` and
-can be rebuilt; no case takes a second; memory stays bounded.
+What must hold for every file, however it was changed: nothing but `FormatError` leaves `read`, as one short printable
+line, in less than a second, in bounded memory. What is accepted is written again with the same `content_id`, can be
+rebuilt, compared, counted and patched. A longer run than the tests' is `python -m benchmarks.faults`.
 """
 
 from __future__ import annotations
 
-import argparse
-import copy
-import json
 import random
 import re
 import resource
-import struct
 import sys
 import time
 import tracemalloc
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
-import zstandard
-from forge import Forge, Piece
-from make_golden import golden_bytes
+from mutations import mutate
+from originals import originals
 
-from pemn_formats import canonical_json, manifest_reader
-from pemn_formats.bits import popcount
 from pemn_formats.bundle import parts
 from pemn_formats.content import Content
-from pemn_formats.errors import FormatError
-from pemn_formats.limits import CHUNK_BYTES
+from pemn_formats.delta import apply_delta, make_delta
+from pemn_formats.diff import diff
+from pemn_formats.errors import FormatError, PemnError
 from pemn_formats.reader import Reader, read
 from pemn_formats.reconstruct import state
 from pemn_formats.writer import content_id, encode
 
 BUDGET = 1 << 21
-NUMBERS = [-1, 0, 1, 2, 3, 7, 8, 9, 15, 16, 17, 255, 256, 65535, 65536, 65537, 1 << 22, (1 << 22) + 1, (1 << 31) - 1]
-NUMBERS += [0x3F800000, 0x7F800000, 0x7FC00000, 0x80000000, 0xFF800000, (1 << 32) - 1, 1 << 32, 1 << 40, (1 << 40) + 1]
-NUMBERS += [(1 << 62) + 1, (1 << 63) - 1, 1 << 63, (1 << 64) - 1, 1 << 64, 10**30, -(1 << 63)]
-STRINGS = ["", "w", "..", "a/b", "a\\b", "pemn:x", "\0", "\x1b[2J", "\u00e9", "\ud800", "x" * 256, "weight", "bias"]
-STRINGS += ["keep", "sign", "ternary", "signed", "uniform", "normal", "float32", "float16", "bfloat16", "bool", "int64"]
-STRINGS += ["dense", "bn", "scale", "running_var", "num_batches_tracked"]
-OTHERS: list[Any] = [None, True, False, [], {}, [[]], {"": 0}, [0] * 9, [1 << 20, 1 << 20], [0, 1 << 40, 1 << 40], 0.5]
+THOROUGH, TRACED = 8, 16
+"""One case of so many is read by two threads and checked thoroughly, one of so many is read with its memory traced."""
+_CHANGING = re.compile(r"""b?'[^']*'|b"[^"]*"|(?<![\w-])-?[0-9][\w.+^-]*|\[.*\]""")
+_GIVES = re.compile("the delta gives content ([0-9a-f]{64}), but promises [0-9a-f]{64}")
 
 
 @dataclass
 class Stats:
-    """What a run saw. `refusals` counts errors without their names and numbers; `slowest` is in CPU seconds."""
+    """What a run saw.
+
+    `refusals` counts errors without their names and numbers. `escapes` are broken promises; the first files that broke
+    one are kept. `slowest` is in CPU seconds of a read that was not traced. `peak_bytes` is the most that Python and
+    numpy held during a traced read, `resident_growth` how far the process grew, the C code and all checks included.
+    """
 
     cases: int = 0
     accepted: int = 0
+    patched: int = 0
+    traced: int = 0
     slowest: float = 0.0
     seconds: float = 0.0
     peak_bytes: int = 0
+    resident_growth: int = 0
     refusals: Counter[str] = field(default_factory=Counter)
+    escapes: list[str] = field(default_factory=list)
 
 
-def fuzz(cases: int, seed: int, *, trace_memory: bool = False) -> Stats:
-    """Run a number of cases; raise on the first that breaks a promise, with the bytes written to `fuzz-SEED-CASE.pemn`.
-
-    `trace_memory` also measures the peak of Python's own allocations, at three times the time.
-    """
+def fuzz(cases: int, seed: int, *, seconds: float = float("inf"), keep: Path = Path()) -> Stats:
+    """Run a number of cases, or as many as fit into the seconds; files that break a promise go to the folder `keep`."""
     rng = random.Random(seed)
-    originals = [Forge.of(data) for data in golden_bytes().values()]
+    files = originals()
     stats = Stats()
-    begin = time.perf_counter()
-    if trace_memory:
-        tracemalloc.start()
-    try:
-        for case in range(cases):
-            _case(mutate(rng, rng.choice(originals)), stats, f"fuzz-{seed}-{case}.pemn", thorough=case % 8 == 0)
-        if trace_memory:
-            stats.peak_bytes = tracemalloc.get_traced_memory()[1]
-    finally:
-        if trace_memory:
-            tracemalloc.stop()
+    begin, resident = time.perf_counter(), _peak_resident()
+    while stats.cases < cases and time.perf_counter() - begin < seconds:
+        original = rng.choice(files)
+        data = mutate(rng, original.forge)
+        try:
+            _case(data, original.base, stats)
+        except (Exception, SystemExit) as error:  # noqa: BLE001
+            stats.escapes.append(f"{type(error).__name__}: {error}")
+            if len(stats.escapes) <= 10:
+                (keep / f"fuzz-{seed}-{stats.cases}.pemn").write_bytes(data)
+        stats.cases += 1
     stats.seconds = time.perf_counter() - begin
+    stats.resident_growth = _peak_resident() - resident
     return stats
 
 
-def _case(data: bytes, stats: Stats, name: str, *, thorough: bool) -> None:
+def _case(data: bytes, base: Content, stats: Stats) -> None:
+    thorough = stats.cases % THOROUGH == 0
+    try:
+        content = _read(data, stats, threads=2 if thorough else 1)
+    except FormatError as error:
+        stats.refusals[_CHANGING.sub("~", _one_line(error))] += 1
+        return
+    stats.accepted += 1
+    with Reader.open(data, memory_budget=BUDGET) as reader:
+        _promise(reader.content_id() == content_id(content), "tensors read one by one have another content_id")
+        if not thorough:
+            return
+        _promise(_again(content) == content_id(content), "written again it has another content_id")
+        if content.delta is None:
+            _rebuild(content)
+            reader.ledger()
+            _compare(base, content)
+        else:
+            stats.patched += _apply(base, content)
+
+
+def _read(data: bytes, stats: Stats, *, threads: int) -> Content:
+    if stats.cases % TRACED == 0:
+        tracemalloc.start()
+        try:
+            return read(data, memory_budget=BUDGET, threads=threads)
+        finally:
+            stats.traced += 1
+            stats.peak_bytes = max(stats.peak_bytes, tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
     begin = time.process_time()
     try:
-        stats.cases += 1
-        content = read(data, memory_budget=BUDGET, threads=2 if thorough else 1)
-    except FormatError as error:
-        text = str(error)
-        if "\n" in text or not text.isprintable() or len(text) > 500:
-            _keep(data, name)
-            raise AssertionError(f"an error that is not one short printable line: {text!r}") from error
-        stats.refusals[re.sub(r"'[^']*'|-?[0-9][0-9a-fx]*|\\[.*\\]", "~", text)] += 1
+        return read(data, memory_budget=BUDGET, threads=threads)
+    finally:
         stats.slowest = max(stats.slowest, time.process_time() - begin)
-        return
-    except BaseException:
-        _keep(data, name)
-        raise
-    stats.slowest = max(stats.slowest, time.process_time() - begin)
-    stats.accepted += 1
-    try:
-        with Reader.open(data, memory_budget=BUDGET) as reader:
-            identity = reader.content_id()
-        again = content_id(read(encode(content), memory_budget=BUDGET)) if thorough else identity
-        if thorough:
-            _rebuild(content)
-    except BaseException:
-        _keep(data, name)
-        raise
-    if not identity == again == content_id(content):
-        _keep(data, name)
-        raise AssertionError(f"an accepted file changed its content_id when it was written again: see {name}")
+
+
+def _again(content: Content) -> str:
+    return content_id(read(encode(content), memory_budget=BUDGET))
 
 
 def _rebuild(content: Content) -> None:
     """What is accepted can be rebuilt, whatever its numbers are."""
-    if content.delta is None and sum(tensor.numel for tensor in content.masked) < 1 << 16:
+    if sum(tensor.numel for tensor in content.masked) < 1 << 16:
         for model in parts(content).values() if content.tasks else (content,):
             state(model)
 
 
-def _keep(data: bytes, name: str) -> None:
-    with open(name, "wb") as file:
-        file.write(data)
+def _compare(base: Content, content: Content) -> None:
+    """A stranger's model can be compared with one's own, and the update to it gives it."""
+    if base.delta is not None:
+        return
+    diff(base, content).to_dict()
+    patch = read(encode(make_delta(base, content)))
+    _promise(content_id(apply_delta(base, patch)) == content_id(content), "the update to it gives something else")
 
 
-def mutate(rng: random.Random, original: Forge) -> bytes:
-    """Return a changed file with repaired digests."""
-    forge = original.copy()
-    for _ in range(rng.choice((1, 1, 1, 2, 3))):
-        rng.choices(MUTATIONS, WEIGHTS)[0](rng, forge)
-    if rng.random() < 0.6:
-        _make_streams_fit(rng, forge)
+def _apply(base: Content, patch: Content) -> bool:
+    """A stranger's patch is refused, or gives a sound model; here both identities that it names are repaired."""
+    assert patch.delta is not None
+    patch = replace(patch, delta=replace(patch.delta, base=content_id(base)))
     try:
-        return forge.build()
-    except (ValueError, struct.error):  # a key that JSON cannot sort or hold, a lie too large for its field
-        return original.build()
-
-
-def _manifest_value(rng: random.Random, forge: Forge) -> None:
-    """Replace, nudge, drop, repeat, swap or rename something in the manifest."""
-    holder = forge.manifest
-    path = []
-    while True:
-        keys = list(holder) if isinstance(holder, dict) else list(range(len(holder)))
-        if not keys:
-            break
-        path.append((holder, key := rng.choice(keys)))
-        if not isinstance(holder[key], (dict, list)) or rng.random() < 0.1:
-            break
-        holder = holder[key]
-    if not path:
-        return
-    holder, key = path[-1]
-    value = holder[key]
-    action = rng.randrange(8)
-    if action == 0:
-        holder[key] = copy.deepcopy(rng.choice(rng.choice((NUMBERS, STRINGS, OTHERS))))
-    elif action == 1 and isinstance(value, int):
-        holder[key] = rng.choice(
-            (value + 1, value - 1, value * 2, value // 2, value ^ (1 << rng.randrange(33)), -value)
-        )
-    elif action == 1 and isinstance(value, str):
-        holder[key] = rng.choice((value + ".", value[1:], value.upper(), value + "\u00e9", value * 2))
-    elif action == 2:
-        del holder[key]
-    elif action == 3 and isinstance(holder, list):
-        holder.insert(rng.randrange(len(holder) + 1), copy.deepcopy(value))
-    elif action == 4 and isinstance(holder, list):
-        rng.shuffle(holder)
-    elif action == 5 and isinstance(holder, dict):
-        holder[rng.choice(STRINGS)] = holder.pop(key) if rng.random() < 0.5 else copy.deepcopy(value)
-    elif action == 6:
-        holder[key] = rng.choice(NUMBERS)
-    elif isinstance(value, str):
-        holder[key] = rng.choice(STRINGS)
-
-
-def _tensor_row(rng: random.Random, forge: Forge) -> None:
-    """Drop or repeat one tensor in every column: a manifest that is still consistent."""
-    part = forge.manifest.get(rng.choice(("masked", "residual", "prototypes"))) if forge.manifest else None
-    if not isinstance(part, dict):
-        return
-    columns = [column for column in part.values() if isinstance(column, list) and column]
-    if not columns:
-        return
-    at, repeat = rng.randrange(max(map(len, columns))), rng.random() < 0.5
-    for column in columns:
-        if at < len(column):
-            column[at : at + 1] = [column[at], copy.deepcopy(column[at])] if repeat else []
-
-
-def _manifest_text(rng: random.Random, forge: Forge) -> None:
-    """Damage the text: bytes, spaces, doubled keys, numbers that JSON has and we have not."""
-    raw = bytearray(json.dumps(forge.manifest, sort_keys=True, separators=(",", ":")).encode())
-    for _ in range(rng.choice((1, 1, 2, 8))):
-        at = rng.randrange(len(raw) + 1)
-        piece = rng.choice(
-            (b" ", b"[", b"]", b"{", b"}", b",", b":", b'"', b"0", b"-", b"1.5", b"1e9", b"NaN", b"\\u0")
-        )
-        action = rng.randrange(4)
-        if action == 0:
-            raw[at:at] = piece
-        elif action == 1:
-            raw[at : at + len(piece)] = piece
-        elif action == 2:
-            del raw[at : at + rng.randrange(1, 9)]
-        else:
-            end = min(len(raw), at + rng.randrange(1, 40))
-            raw[at:at] = raw[at:end]
-    forge.raw_manifest = bytes(raw) or b" "
-
-
-def _stored_manifest(rng: random.Random, forge: Forge) -> None:
-    """Compress the manifest, soundly or not."""
-    raw = forge.raw_manifest or json.dumps(forge.manifest, sort_keys=True, separators=(",", ":")).encode()
-    frame = zstandard.ZstdCompressor(level=1).compress(raw)
-    forge.stored_manifest = frame if rng.random() < 0.5 else _damaged(rng, frame)
-
-
-def _row(rng: random.Random, forge: Forge) -> None:
-    """Lie in a row of the chunk table."""
-    if piece := _piece(rng, forge):
-        name = rng.choice(("codec", "ones", "stored", "crc"))
-        known = rng.randrange(8) if name == "codec" else rng.choice([n & 0xFFFFFFFF for n in NUMBERS])
-        nudged = (getattr(piece, name) or len(piece.data)) + rng.choice((-1, 1))
-        setattr(piece, name, known if rng.random() < 0.5 else max(0, nudged))
-
-
-def _stored_bytes(rng: random.Random, forge: Forge) -> None:
-    """Damage what a chunk stores."""
-    if piece := _piece(rng, forge):
-        piece.data = _damaged(rng, piece.data)
-
-
-def _piece_list(rng: random.Random, forge: Forge) -> None:
-    """Drop, repeat, move or invent a chunk."""
-    pieces = rng.choice(forge.sections)
-    action = rng.randrange(4)
-    if action == 0 and pieces:
-        del pieces[rng.randrange(len(pieces))]
-    elif action == 1 and pieces:
-        pieces.append(copy.copy(rng.choice(pieces)))
-    elif action == 2 and pieces:
-        rng.choice(forge.sections).append(pieces.pop())
-    else:
-        pieces.append(Piece(rng.randrange(6), rng.randrange(9), rng.randbytes(rng.randrange(1, 20))))
-
-
-def _prelude(rng: random.Random, forge: Forge) -> None:
-    """Lie in the prelude."""
-    narrow = ("major", "minor")
-    lengths = ("flags", "manifest_stored", "manifest_raw", "chunks", "reserved", "prototypes", "masks", "residual")
-    name = rng.choice((*narrow, *lengths, "file_bytes", "magic", "payload_sha256"))
-    if name in ("magic", "payload_sha256"):
-        forge.fields[name] = rng.randbytes(8)
-    else:
-        bits = 16 if name in narrow else 32
-        wide = 64 if name in ("prototypes", "masks", "residual", "file_bytes") else bits
-        forge.fields[name] = rng.choice((*NUMBERS, rng.getrandbits(10))) & ((1 << wide) - 1)
-
-
-def _make_streams_fit(rng: random.Random, forge: Forge) -> None:
-    """Give a changed manifest streams of the lengths it asks for, so that the checks behind the lengths are reached."""
+        new = apply_delta(base, patch)
+    except FormatError as error:
+        found = _GIVES.fullmatch(_one_line(error))
+        if found is None:
+            return False
+        new = apply_delta(base, replace(patch, delta=replace(patch.delta, result=found.group(1))))
     try:
-        raw = forge.raw_manifest or canonical_json.dump(forge.manifest)
-        manifest = manifest_reader.parse(raw)
-    except (FormatError, ValueError, TypeError):
-        return
-    needs = (manifest.prototype_bytes, manifest.mask_bytes, manifest.residual_bytes)
-    for at, (needed, pieces) in enumerate(zip(needs, forge.sections, strict=True)):
-        if needed > 2 * CHUNK_BYTES or (pieces and rng.random() < 0.2):
-            continue
-        if needed > 1 << 12:
-            lengths = [min(CHUNK_BYTES, needed - begin) for begin in range(0, needed, CHUNK_BYTES)]
-            forge.sections[at] = [Piece(1, 0, b"\0") for _ in lengths]
-            continue
-        old = b"".join(piece.data for piece in pieces if piece.codec == 0)
-        stream = (old + rng.choice((bytes(needed), b"\x01" * needed, rng.randbytes(needed))))[:needed]
-        forge.sections[at] = [Piece(0, popcount(stream) if at == 1 else 0, stream)] if stream else []
+        again = _again(new)
+    except PemnError as error:
+        _one_line(error)
+        return False
+    _promise(again == content_id(new), "what a patch gives has another content_id when it is written")
+    return True
 
 
-def _piece(rng: random.Random, forge: Forge) -> Piece | None:
-    pieces = [piece for pieces in forge.sections for piece in pieces]
-    return rng.choice(pieces) if pieces else None
+def _one_line(error: Exception) -> str:
+    text = str(error)
+    _promise(text.isprintable() and len(text) <= 500, f"an error that is not one short printable line: {text!r}")
+    return text
 
 
-def _damaged(rng: random.Random, data: bytes) -> bytes:
-    out = bytearray(data)
-    for _ in range(rng.choice((1, 1, 1, 2, 5))):
-        at = rng.randrange(len(out) + 1)
-        action = rng.randrange(6)
-        if action == 0 and at < len(out):
-            out[at] ^= 1 << rng.randrange(8)
-        elif action == 1 and at < len(out):
-            out[at] = rng.choice((0, 1, 127, 128, 254, 255))
-        elif action == 2:
-            out[at:at] = rng.randbytes(rng.randrange(1, 5))
-        elif action == 3:
-            del out[at : at + rng.randrange(1, 5)]
-        elif action == 4 and len(out) >= 4:
-            out[:4] = rng.choice([n & 0xFFFFFFFF for n in NUMBERS]).to_bytes(4, "little")
-        elif action == 5:
-            del out[at:]
-    return bytes(out)
+def _promise(kept: bool, what: str) -> None:
+    if not kept:
+        raise AssertionError(what)
 
 
-MUTATIONS: tuple[Callable[[random.Random, Forge], None], ...] = (
-    _manifest_value,
-    _tensor_row,
-    _manifest_text,
-    _stored_manifest,
-    _row,
-    _stored_bytes,
-    _piece_list,
-    _prelude,
-)
-WEIGHTS = (10, 3, 2, 1, 3, 6, 2, 2)
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description="Fuzz the reader with repaired digests.")
-    parser.add_argument("--cases", type=int, default=200_000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--trace-memory", action="store_true")
-    given = parser.parse_args()
-    stats = fuzz(given.cases, given.seed, trace_memory=given.trace_memory)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
-    sys.stdout.write(
-        f"{stats.cases} cases in {stats.seconds:.1f} s ({stats.cases / stats.seconds:.0f} a second), "
-        f"{stats.accepted} accepted, {len(stats.refusals)} kinds of refusal, slowest {stats.slowest * 1000:.1f} ms, "
-        f"peak resident {peak} MiB, peak traced {stats.peak_bytes >> 20} MiB\n"
-    )
-    for text, count in stats.refusals.most_common():
-        sys.stdout.write(f"{count:9d}  {text}\n")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def _peak_resident() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak << 10

@@ -4,12 +4,9 @@ import contextlib
 import errno
 import os
 import resource
-import signal
 import stat
 import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -19,19 +16,6 @@ from pemn_formats.atomic import atomic_write, check_writable
 from pemn_formats.errors import PemnError
 
 OLD, NEW = b"old" * 1000, b"new" * 2000
-KILLS = int(os.environ.get("PEMN_KILLS", "30"))
-WRITE_FOR_EVER = """
-import sys
-from pemn_formats.atomic import atomic_write
-generation = 0
-while True:
-    with atomic_write(sys.argv[1], force=True) as file:
-        for _ in range(64):
-            file.write(bytes([generation % 256]) * 4096)
-    if not generation:
-        print("ready", flush=True)
-    generation += 1
-"""
 
 
 def put(path: Path, data: bytes, *, force: bool = False) -> None:
@@ -254,57 +238,6 @@ def test_a_full_disk_leaves_the_old_file_and_no_litter(old: Path) -> None:
     assert done.stderr == f"{old} could not be written: File too large\n"
     assert old.read_bytes() == OLD
     assert os.listdir(old.parent) == ["a.pemn"]
-
-
-def test_kill_nine_leaves_the_old_file_or_the_new_one(tmp_path: Path) -> None:
-    """`PEMN_KILLS` is the number of kills. A killed writer may also leave one temporary file, told by its name."""
-    path = tmp_path / "a.pemn"
-    for round_number in range(KILLS):
-        writer = subprocess.Popen([sys.executable, "-c", WRITE_FOR_EVER, str(path)], stdout=subprocess.PIPE)
-        assert writer.stdout is not None
-        writer.stdout.readline()
-        time.sleep(0.0007 * (round_number % 29))
-        writer.send_signal(signal.SIGKILL)
-        writer.wait()
-        writer.stdout.close()
-        data = path.read_bytes()
-        assert len(data) == 64 * 4096
-        assert data.count(data[0]) == len(data)
-        litter = [name for name in os.listdir(tmp_path) if name != "a.pemn"]
-        assert all(name.startswith(".a.pemn.") and name.endswith(".tmp") for name in litter)
-        assert len(litter) <= 1
-        for name in litter:
-            (tmp_path / name).unlink()
-
-
-def test_two_writers_at_once_leave_one_whole_file(tmp_path: Path) -> None:
-    path = tmp_path / "a.pemn"
-    torn: list[bytes] = []
-
-    def write(byte: bytes) -> None:
-        for _ in range(40):
-            put(path, byte * 50_000, force=True)
-            data = path.read_bytes()
-            if len(data) != 50_000 or data.count(data[0]) != len(data):
-                torn.append(data)
-
-    threads = [threading.Thread(target=write, args=(byte,)) for byte in (b"a", b"b")]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not torn
-    assert os.listdir(tmp_path) == ["a.pemn"]
-
-
-def test_of_two_new_writers_the_second_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "a.pemn"
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(pytest.raises(PemnError, match="appeared while it was being written"))
-        first = stack.enter_context(atomic_write(path))
-        put(path, NEW)
-        first.write(OLD)
-    assert path.read_bytes() == NEW
 
 
 def test_a_long_name_has_room_for_its_temporary_file(tmp_path: Path) -> None:

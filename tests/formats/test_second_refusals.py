@@ -6,8 +6,8 @@ import random
 
 import pytest
 from forge import Forge
-from fuzz import mutate
 from make_golden import context_bytes
+from mutations import mutate
 from spec_vectors import EXAMPLES
 from two_readers import FILES, first, second
 
