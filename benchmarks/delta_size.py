@@ -1,10 +1,12 @@
-"""How large is the update from one checkpoint of a run to a later one, beside the files themselves?
+"""How large is the update from one checkpoint of a run to a later one, and a bundle of two tasks, beside the files?
 
     python -m benchmarks.delta_size [--quick]
 
 Nets are trained on the embedded digits, and the content after every epoch is kept. Each patch is applied, and counts
 only if the later file comes out byte for byte. The rival is what anybody has at hand: zstd-19 of the later file with
-the earlier one as its dictionary (`zstd --patch-from`), which finds the bytes that did not change.
+the earlier one as its dictionary (`zstd --patch-from`), which finds the bytes that did not change. A bundle holds two
+nets over the same values, one trained on the digits and one on the digits and their mirror images, and counts only if
+both files come out of it byte for byte.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from pemn_compress.train.building import build_model
 from pemn_compress.train.presets import PRESETS
 from pemn_compress.train.progress import EpochReport, Progress
 from pemn_compress.train.run_config import RunConfig
+from pemn_formats.bundle import join, parts
 from pemn_formats.content import Content
 from pemn_formats.delta import apply_delta, make_delta
 from pemn_formats.diff import diff
@@ -43,6 +46,18 @@ RUNS: Mapping[str, Mapping[str, Any]] = {
     },
 }
 EPOCHS = 20
+BUNDLES: Mapping[str, Mapping[str, Any]] = {
+    "from the seed": _DIGITS,
+    "a stored vector, RP 1e-1 as in the paper": {
+        **_DIGITS,
+        "ratio": 0.1,
+        "distribution": "normal",
+        "scale": "none",
+        "learner": "topk",
+        "store": "vector",
+    },
+}
+TASKS: Mapping[str, Mapping[str, Any]] = {"plain": {}, "mirrored": {"flip": True}}
 
 
 class _Kept(Progress):
@@ -62,13 +77,29 @@ def pairs(epochs: int) -> list[tuple[int, int]]:
 
 def measure(options: Mapping[str, Any], epochs: int) -> list[dict[str, Any]]:
     """Return the sizes for each pair of epochs of one run."""
+    contents = contents_of(options, epochs)
+    return [_pair(contents, old, new) for old, new in pairs(epochs)]
+
+
+def measure_bundle(options: Mapping[str, Any], epochs: int) -> dict[str, Any]:
+    """Return the sizes of the files of two tasks and of both in one file."""
+    contents = {task: contents_of({**options, **changed}, epochs)[-1] for task, changed in TASKS.items()}
+    files = {task: encode(content) for task, content in contents.items()}
+    bundle = encode(join(contents))
+    if {task: encode(each) for task, each in parts(read(bundle)).items()} != files:
+        raise PemnError("the bundle does not give the files it was made of")
+    return {"file_bytes": {task: len(file) for task, file in files.items()}, "bundle_bytes": len(bundle)}
+
+
+def contents_of(options: Mapping[str, Any], epochs: int) -> list[Content]:
+    """Train, and return the content after every epoch."""
     run = RunConfig.from_options({**options, "epochs": epochs})
     splits = load_data(run.data, validation=run.train.validation, seed=run.train.seed)
     shown = splits.spec.to_input()
     model = build_model(run, shown)
     kept = _Kept(model, shown)
     fit(model, splits, run.train, progress=kept)
-    return [_pair(kept.contents, old, new) for old, new in pairs(epochs)]
+    return kept.contents
 
 
 def _pair(contents: Sequence[Content], old_epoch: int, new_epoch: int) -> dict[str, Any]:
@@ -132,13 +163,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="the first net alone, for three epochs")
     parser.add_argument("--out", type=Path, default=RESULTS / "delta_size.json")
     options = parser.parse_args(arguments)
-    results = []
+    epochs = 3 if options.quick else EPOCHS
+    results: dict[str, list[dict[str, Any]]] = {"runs": [], "bundles": []}
     for name, run in list(RUNS.items())[: 1 if options.quick else None]:
-        epochs = 3 if options.quick else EPOCHS
         rows = measure(run, epochs)
-        results.append({"run": name, "data": "digits", "epochs": epochs, "patches": rows})
+        results["runs"].append({"run": name, "data": "digits", "epochs": epochs, "patches": rows})
         print(show(name, rows), flush=True)
-        write_results(options.out, {"runs": results})
+    for name, run in BUNDLES.items():
+        found = measure_bundle(run, epochs)
+        results["bundles"].append({"values": name, "epochs": epochs, **found})
+        print(
+            f"values {name}: {sum(found['file_bytes'].values()):,} B in two files, {found['bundle_bytes']:,} B in one"
+        )
+    write_results(options.out, results)
 
 
 if __name__ == "__main__":

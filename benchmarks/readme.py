@@ -16,11 +16,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.markdown import byte_count, net_phrase, table, where
+from benchmarks.markdown import byte_count, table, where
 from benchmarks.readme_budgets import budgets, recipes
+from benchmarks.readme_files import delta_size, residual_dtypes
 from benchmarks.readme_levers import levers, levers_20
 from benchmarks.readme_loading import load_in_place, load_time
 from benchmarks.readme_reference import reference_baseline, reference_speed
+from benchmarks.readme_short import short_training
 from benchmarks.readme_storage import masks, storage
 from benchmarks.readme_training import learners, mask_cost, training_memory
 from benchmarks.record import RESULTS
@@ -88,29 +90,6 @@ def two_processes(results: Mapping[str, Any]) -> str:
     )
 
 
-def short_training(results: Mapping[str, Any]) -> str:
-    """Accuracy of the paper's strategies, our default and a dense net under one short budget."""
-    rows = [
-        (
-            row["row"],
-            f"{row['test_accuracy_mean']:.1f} ({row['test_accuracy_min']:.1f} to {row['test_accuracy_max']:.1f})",
-            "" if row["after_float16_mean"] is None else f"{row['after_float16_mean']:.1f}",
-            "" if row["after_lossless_mean"] is None else f"{row['after_lossless_mean']:.1f}",
-            byte_count(row["file_bytes"]),
-            f"{row['ratio']:.1f}x",
-        )
-        for row in results["summary"]
-    ]
-    data, budget = results["data"], results["budget"]
-    net = net_phrase(budget)
-    header = ("masks", "test accuracy %, trained", "from the file", "from a lossless file", "file", "smaller by")
-    return (
-        f"A short run on real images: {data['description'] or data['kind']}, {data['train']:,} training images, {net},"
-        f" {budget['epochs']} epochs, {results['summary'][0]['seeds']} seeds on a CPU. Trust the order, not the"
-        f" distance to longer runs (`python -m benchmarks.short_training`):\n\n{table(header, rows)}"
-    )
-
-
 REGIONS: Mapping[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {
     "headline": ("digits_seeds", headline),
     "digits": ("digits_seeds", digits),
@@ -125,6 +104,8 @@ REGIONS: Mapping[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {
     "learners": ("learners", learners),
     "levers": ("levers", levers),
     "levers_20": ("levers_20", levers_20),
+    "residual_dtypes": ("residual_dtypes", residual_dtypes),
+    "delta_size": ("delta_size", delta_size),
     "mask_cost": ("mask_cost", mask_cost),
     "training_memory": ("training_memory", training_memory),
     "load_time": ("load_time", load_time),

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import short_training
+from benchmarks import readme_short, short_training
+from pemn_compress.masking import masked_weights
+from pemn_compress.train.building import build_model
 
 
 def test_rows_are_trained_saved_loaded_and_summed_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -50,3 +52,19 @@ def test_every_row_is_what_its_name_says(monkeypatch: pytest.MonkeyPatch) -> Non
             assert config.mask.learner == ("topk" if row.startswith("paper") else "threshold")
     ratios = [config.mask and config.mask.ratio for config in configs.values()]
     assert ratios == [None, None, None, 1e-3, None, None, None, 1e-1, 1e-2, 1e-3]
+
+
+def test_three_signs_agree_with_the_seed_that_the_readme_says() -> None:
+    found = json.loads((short_training.RESULTS / "short_training.json").read_text())
+    budget = short_training.Budget(**found["budget"])
+    agree = {}
+    for run in (run for run in found["runs"] if run["row"] == "rp 1e-3"):
+        config = short_training.config_of("rp 1e-3", run["seed"], budget, "cifar10")
+        model = build_model(config, {"size": [32, 32], "channels": 3, "classes": 10})
+        masks = [weight for _, weight, _ in masked_weights(model)]
+        assert max(weight.unmasked().numel() for weight in masks) == 2_304
+        agree[run["seed"]] = all(len(weight.unmasked().sign().unique()) == 1 for weight in masks)
+    assert agree == {0: False, 1: True}
+    text = readme_short.short_training(found)
+    assert "differ by 5 of 4,247 B" in text
+    assert "30.4 against 41.9 with seed 1" in text

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import mask_cost, training_cases, training_memory
+from benchmarks import mask_cost, readme_training, training_cases, training_memory
 
 
 @pytest.fixture
@@ -53,3 +53,20 @@ def test_training_takes_at_most_two_values_a_masked_weight_more(tiny: str, case:
     room = 4 * 64 * 24 * (case != "dense")  # a scale a channel, and what a vector takes
     assert found <= dense + 2 * 4 * masked + room
     assert (found > dense) == (case != "dense")
+
+
+def test_a_learned_scale_takes_three_values_a_channel_beyond_that(tiny: str) -> None:
+    cases = ("threshold keep", "threshold keep, channel scale")
+    fixed, learned = (training_memory.peak_bytes(tiny, each, 2, torch.device("cpu")) for each in cases)
+    channels = sum(len(score) for score, _ in training_cases.weight_of(training_cases.build_case(tiny, cases[0])))
+    last = 10  # the gradient of the last layer's scale, which exists when the most is held
+    assert learned - fixed in (4 * 3 * channels, 4 * (3 * channels + last))
+
+
+def test_the_readme_names_every_step_over_its_limit() -> None:
+    found = json.loads((training_memory.RESULTS / "mask_cost.json").read_text())
+    text = readme_training.mask_cost(found)
+    for each in found["measured"]:
+        for case, limit in readme_training.LIMITS.items():
+            cost = each["cases"][case]["over_dense"]["median"]
+            assert (f" {cost:.3f}" in text) == (cost > limit), (each["net"], each["batch"], case)

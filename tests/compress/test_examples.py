@@ -41,7 +41,7 @@ def test_the_lines_for_a_script_of_ones_own_run(tmp_path: Path, monkeypatch: pyt
             super().__init__(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Flatten(), nn.Linear(8 * 36, 5))
 
     blocks = re.findall(r"^```python\n(.*?)^```$", README.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {"MyNet": MyNet, "torch": torch}
     exec(blocks[0].replace('"cuda"', '"cpu"'), names)
@@ -50,7 +50,14 @@ def test_the_lines_for_a_script_of_ones_own_run(tmp_path: Path, monkeypatch: pyt
     assert type(plain[0]) is nn.Conv2d
     assert torch.allclose(plain(x), masked(x), atol=0.02)
     assert torch.equal(names["weights"]["3.weight"], masked[3].weight)
+    names |= {"criterion": nn.functional.cross_entropy, "images": x, "labels": torch.tensor([0, 1])}
     exec(blocks[1], names)
+    bits = names["loss"] - nn.functional.cross_entropy(masked(x), names["labels"])
+    assert bits.item() == pytest.approx(10, abs=0.5)  # one bit a weight at the start
+    assert all(score.grad is None for score in pemn_compress.mask_parameters(masked))
+    names["loss"].backward()
+    assert all(score.grad is not None for score in pemn_compress.mask_parameters(masked))
+    exec(blocks[2], names)
     assert names["packed"][0].weight.dtype == torch.float16
     with torch.no_grad():
         assert torch.allclose(names["packed"].float()(x), plain(x), atol=0.02)
