@@ -12,6 +12,7 @@ from torch.nn.utils import parametrize
 from pemn_compress.maskable import plain_name
 from pemn_formats.content import Content
 from pemn_formats.errors import PemnError
+from pemn_formats.manifest import Manifest
 from pemn_formats.names import shown
 
 __all__ = ["MisfitError", "check_fit", "check_meta", "check_room"]
@@ -21,7 +22,7 @@ class MisfitError(PemnError):
     """A model is not the one that a file is for."""
 
 
-def check_fit(model: nn.Module, content: Content, shapes: Mapping[str, tuple[int, ...]]) -> None:
+def check_fit(model: nn.Module, content: Content | Manifest, shapes: Mapping[str, tuple[int, ...]]) -> None:
     """Compare a model with a content that is to fill it, whose state dict has these shapes. Errors as `fill_model`."""
     if any(parametrize.is_parametrized(module) for module in model.modules()):
         raise PemnError(
@@ -61,7 +62,7 @@ def check_meta(model: nn.Module) -> bool:
     return on_meta
 
 
-def check_room(model: nn.Module, content: Content) -> None:
+def check_room(model: nn.Module, content: Content | Manifest) -> None:
     """Compare the file with the network that it names before that is allocated: it must hold about as many values."""
     wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     for tensor in content.masked:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,7 @@ import torch
 
 from pemn_compress.generator import expand, seeded_values
 from pemn_compress.kernels import usable
+from pemn_compress.kernels.room import takes_stores
 from pemn_compress.line import broadcast_scale, select
 from pemn_formats.content import Content, MaskedSpec, MaskedTensor
 from pemn_formats.errors import PemnError
@@ -87,17 +88,31 @@ def reconstruct_many(
     tensors: Sequence[MaskedTensor],
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
+    *,
+    places: Sequence[torch.Tensor] | None = None,
+    tables: dict[Any, torch.Tensor] | None = None,
 ) -> list[torch.Tensor]:
-    """Return the dense weights of masked tensors; as `reconstruct`, in one launch where kernels serve the device."""
+    """Return the dense weights of masked tensors; as `reconstruct`, in one launch where kernels serve the device.
+
+    They are new, or the `places` for them, made by `kernels.room.with_room`. `tables` keeps on the device what the next
+    call for the same content needs too.
+    """
     check_dtype(dtype)
     taken = _of_kernels(content, tensors, device)
+    done: Iterator[torch.Tensor] = iter(())
     if taken:
         from pemn_compress.kernels import reconstruct as kernels
 
-        done = iter(kernels.reconstruct_many(content, [tensors[at] for at in sorted(taken)], device, dtype))
-    return [
-        next(done) if at in taken else with_torch(content, tensor, device, dtype) for at, tensor in enumerate(tensors)
-    ]
+        order = sorted(taken)
+        chosen = None if places is None else [places[at] for at in order]
+        done = iter(kernels.reconstruct_many(content, [tensors[at] for at in order], device, dtype, chosen, tables))
+    out = []
+    for at, tensor in enumerate(tensors):
+        weight = next(done) if at in taken else with_torch(content, tensor, device, dtype)
+        if places is not None and weight is not places[at]:
+            weight = places[at].copy_(weight)
+        out.append(weight)
+    return out
 
 
 def reconstruct_into(
@@ -115,7 +130,7 @@ def reconstruct_into(
     if direct:
         from pemn_compress.kernels import reconstruct as kernels
 
-        direct = {at for at in direct if kernels.takes_stores(targets[at][1], dtype)}
+        direct = {at for at in direct if takes_stores(targets[at][1], dtype)}
         tensors, places = [targets[at][0] for at in sorted(direct)], [targets[at][1] for at in sorted(direct)]
         kernels.reconstruct_many(content, tensors, device, dtype, places)
     for group in _groups([target for at, target in enumerate(targets) if at not in direct]):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,7 @@ import torch
 from pemn_compress.kernels.arena import Arena
 from pemn_compress.kernels.launch import as_signed, on_device
 from pemn_compress.kernels.line import FIELDS, line_kernel
+from pemn_compress.kernels.room import with_room
 from pemn_compress.kernels.sources import SIGNED_SOURCES, TILES, Source, source_of, table_of
 from pemn_formats.content import Content, MaskedSpec, MaskedTensor
 from pemn_formats.errors import PemnError
@@ -20,14 +22,15 @@ from pemn_formats.reconstruct import scale_of
 from pemn_formats.rounding import narrow
 from pemn_formats.values import NORMAL_TABLE
 
-__all__ = ["DTYPES", "launcher", "prepared", "reconstruct_many", "supports", "takes_stores"]
+__all__ = ["DTYPES", "launcher", "prepared", "reconstruct_many", "supports"]
 
 DTYPES = {torch.float32: "float32", torch.float16: "float16", torch.bfloat16: "bfloat16"}
 
+Tables: TypeAlias = dict[Source, torch.Tensor]
+"""The values that kernels read, on the device."""
+
 _LIMIT = 1 << 30  # what is counted in 32 bits inside the kernel
 _SMALL = 8
-_ROW = 8  # weights that the kernel writes at once
-_ALIGNMENT = 16  # bytes, of what it writes to
 
 
 @dataclass
@@ -61,13 +64,14 @@ def reconstruct_many(
     device: torch.device | str,
     dtype: torch.dtype = torch.float32,
     places: Sequence[torch.Tensor] | None = None,
+    tables: Tables | None = None,
 ) -> list[torch.Tensor]:
     """Return the dense weights of masked tensors, each in its shape: the same bytes as `pemn_formats.reconstruct`.
 
     Everything travels in one copy. Tensors that differ in source, alphabet or kind of scale take a launch each kind.
-    `places` as `prepared`. Raises `PemnError` for a dtype other than float32, float16 and bfloat16.
+    `places` and `tables` as `prepared`. Raises `PemnError` for a dtype other than float32, float16 and bfloat16.
     """
-    weights, run = prepared(content, tensors, device, dtype, places)
+    weights, run = prepared(content, tensors, device, dtype, places, tables)
     run()
     return weights
 
@@ -78,48 +82,47 @@ def prepared(
     device: torch.device | str,
     dtype: torch.dtype,
     places: Sequence[torch.Tensor] | None = None,
+    tables: Tables | None = None,
 ) -> tuple[list[torch.Tensor], Callable[[], None]]:
     """Return tensors without values yet, and what fills them, with everything it reads on the device.
 
-    They are new, or the given `places`, each of which `takes_stores` for its dtype.
+    They are new, or the given `places`, each made by `with_room`, or such that `takes_stores`. `tables` are those that
+    an earlier call with the same content, device and stream has left there; this one adds its own.
     """
     device = torch.device(device)
     if dtype not in DTYPES:
         raise PemnError(f"weights are rebuilt as {', '.join(map(str, DTYPES))}, found {dtype}")
-    arena, tables, jobs = Arena(), {}, []
+    arena, jobs = Arena(), []
+    tables = {} if tables is None else tables
+    added: dict[Source, int] = {}
     for tensor in tensors:
         source = source_of(content, tensor)
-        if source not in tables:
-            tables[source] = _add(arena, table_of(content, source))
+        if source not in tables and source not in added and (table := table_of(content, source)) is not None:
+            added[source] = arena.add(table)
         jobs.append(_job(content, tensor, source, arena, DTYPES[dtype]))
     keys = {
         prototype: arena.add(feistel_keys(content.seed, PERMUTATION_STREAM + prototype))
         for prototype in {tensor.prototype for tensor in tensors if tensor.span}
     }
     arena.send(device)
+    tables |= {source: arena.tensor(number) for source, number in added.items()}
     variants: dict[tuple[str, str, str], list[_Job]] = {}
     for at, job in enumerate(jobs):
-        job.out = _with_room(job.tensor, dtype, device) if places is None else places[at]
+        job.out = with_room(job.tensor, dtype, device) if places is None else places[at]
         if job.tensor.numel:
             if job.tensor.alphabet == "ternary":
                 job.rank = _rank(arena.tensor(job.planes[0]), _tile(job.source.kind, job.channels))
             variants.setdefault(job.variant, []).append(job)
     launches = []
     for variant, members in variants.items():
-        rows = np.array([_row(job, content, arena, tables[job.source], keys) for job in members], dtype=np.int64)
+        rows = np.array([_row(job, content, arena, tables, keys) for job in members], dtype=np.int64)
         launches.append(launcher(rows, variant, DTYPES[dtype], device))
 
-    def run(_held: object = (arena, jobs)) -> None:  # the addresses in the tables are of these
+    def run(_held: object = (arena, jobs, tables)) -> None:  # the addresses in the tables are of these
         for launch in launches:
             launch()
 
     return [job.out for job in jobs], run
-
-
-def takes_stores(place: torch.Tensor, dtype: torch.dtype) -> bool:
-    """Say whether the kernel can write a tensor where it lies: in rows of eight weights, aligned, none beyond it."""
-    fits = place.dtype == dtype and place.is_contiguous() and place.numel() % _ROW == 0
-    return fits and place.data_ptr() % _ALIGNMENT == 0
 
 
 def launcher(
@@ -166,8 +169,8 @@ def _job(content: Content, tensor: MaskedTensor, source: Source, arena: Arena, d
     return _Job(tensor, source, planes, arena.add(bits), channels, per_channel)
 
 
-def _row(job: _Job, content: Content, arena: Arena, table: int | None, keys: dict[int, int]) -> list[int]:
-    tensor = job.tensor
+def _row(job: _Job, content: Content, arena: Arena, tables: Tables, keys: dict[int, int]) -> list[int]:
+    tensor, table = job.tensor, tables.get(job.source)
     ternary = job.rank is not None
     values = {
         "out": job.out.data_ptr(),
@@ -175,7 +178,7 @@ def _row(job: _Job, content: Content, arena: Arena, table: int | None, keys: dic
         "negative": arena.address(job.planes[1]) if ternary else 0,
         "rank": job.rank.data_ptr() if job.rank is not None else 0,
         "scale": arena.address(job.scale),
-        "values": 0 if table is None else arena.address(table),
+        "values": 0 if table is None else table.data_ptr(),
         "keys": arena.address(keys[tensor.prototype]) if tensor.span else 0,
         "numel": tensor.numel,
         "per_channel": job.per_channel,
@@ -193,13 +196,6 @@ def _tile(source: str, channels: str) -> int:
     return TILES[source] if channels == "one" else min(TILES[source], 8192)
 
 
-def _with_room(tensor: MaskedTensor, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-    """Return a tensor without values, in whose memory the last eight weights end where the kernel's stores end."""
-    if tensor.numel % _ROW == 0:
-        return torch.empty(tensor.shape, dtype=dtype, device=device)
-    return torch.empty(-(-tensor.numel // _ROW) * _ROW, dtype=dtype, device=device)[: tensor.numel].view(tensor.shape)
-
-
 def _rank(mask: torch.Tensor, tile: int) -> torch.Tensor:
     """Return how many nonzero weights come before each quarter of each tile, int64."""
     pairs = mask - ((mask >> 1) & 0x55)
@@ -208,10 +204,6 @@ def _rank(mask: torch.Tensor, tile: int) -> torch.Tensor:
     padded = torch.nn.functional.pad(ones, (0, -ones.numel() % (tile // 8)))
     counts = padded.view(-1, tile // 32).sum(dim=1)
     return counts.cumsum(0) - counts
-
-
-def _add(arena: Arena, table: npt.NDArray[np.generic] | None) -> int | None:
-    return None if table is None else arena.add(table)
 
 
 _NORMAL_VALUES = NORMAL_TABLE.astype(np.float32) * np.float32(2.0**-13)

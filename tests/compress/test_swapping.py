@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pemn_compress import MaskConfig, load_file, load_model, loading, mask_, save_model
+from pemn_compress import MaskConfig, decoded, load_file, load_model, mask_, save_model
 from pemn_compress.swapping import lies_on, swap_
 
 
@@ -54,7 +54,7 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """Models are taken to lie on another device; float16 is what differs here."""
-    monkeypatch.setattr(loading, "lies_on", lambda held, device: False)
+    monkeypatch.setattr(decoded, "lies_on", lambda held, device: False)
 
 
 @pytest.mark.usefixtures("elsewhere")
@@ -123,7 +123,7 @@ def test_a_failure_leaves_the_model_as_it_was(path: Path, monkeypatch: pytest.Mo
     def no_memory(*_: Any, **__: Any) -> None:
         raise torch.OutOfMemoryError("the device is full")
 
-    monkeypatch.setattr(loading, "rebuild_state", no_memory)
+    monkeypatch.setattr(decoded, "rebuild_state", no_memory)
     with pytest.raises(torch.OutOfMemoryError):
         load_model(path, into=model, dtype=torch.float16)
     for name, value in model.state_dict().items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,8 +12,10 @@ from torch import nn
 
 import pemn_compress as pemn
 from pemn_compress import packed_op, rebuild
+from pemn_compress.arriving import Arriving
 from pemn_compress.kernels import packed
 from pemn_compress.kernels import reconstruct as kernels
+from pemn_compress.kernels.room import takes_stores
 from pemn_compress.loading import rebuild_model, rebuild_state
 from pemn_compress.saving import to_content
 from pemn_formats import reconstruct as reference
@@ -96,7 +99,7 @@ def test_weights_are_written_where_they_are_to_lie(device: str, monkeypatch: pyt
     ],
 )
 def test_where_the_kernel_can_write(place: torch.Tensor, taken: bool) -> None:
-    assert kernels.takes_stores(place, torch.float32) is taken
+    assert takes_stores(place, torch.float32) is taken
 
 
 def test_packed_layers_multiply_in_the_kernel(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,3 +126,24 @@ def test_a_state_has_the_same_bits_as_without_kernels(device: str, monkeypatch: 
         expected = rebuild_state(held, dtype=torch.bfloat16)
     found = rebuild_state(held, device=device, dtype=torch.bfloat16)
     assert {name: raw(value) for name, value in found.items()} == {name: raw(v) for name, v in expected.items()}
+
+
+@pytest.mark.parametrize("fill", [{"values": 251}, {"values": 251, "distribution": "normal"}, {"strategy": "mp"}])
+def test_groups_have_the_same_bits_and_share_their_values(
+    fill: dict[str, Any], device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A launch a group, as a reader hands them over; the values that they have in common are sent once."""
+    options = {"strategy": "rp", "alphabet": "ternary", "scale": "channel", **fill}
+    held = to_content(pemn.mask_(net(), pemn.MaskConfig(**options)), store="vector")
+    calls = spied(monkeypatch, kernels, "reconstruct_many")
+    tables = spied(monkeypatch, kernels, "table_of")
+    with Arriving(device, torch.float16) as arriving:
+        for tensor in held.masked:
+            arriving.take(replace(held, masked=()), [tensor])
+    assert [[tensor.name for tensor in call[1]] for call in calls] == [[tensor.name] for tensor in held.masked]
+    sources = [source for _, source in tables if source.count]
+    assert len(sources) == len(set(sources)) > 0
+    for tensor in held.masked:
+        found = arriving.weights[tensor.name]
+        assert found.device.type == device
+        assert raw(found) == reference.reconstruct(held, tensor, "float16").tobytes()
