@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import mmap as memory_map
 import os
@@ -151,13 +152,22 @@ def _open(path: str) -> tuple[int, int, tuple[int, int]]:
         # Without O_NONBLOCK a FIFO would wait for a writer before it could be refused.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except (OSError, ValueError) as error:
+        with contextlib.suppress(OSError, ValueError):  # sockets, and devices that are not there, cannot be opened
+            _check_regular(path, os.stat(path))
         raise PemnError(f"{path} cannot be opened: {getattr(error, 'strerror', None) or error}") from None
-    status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode):
+    try:
+        status = os.fstat(descriptor)
+        _check_regular(path, status)
+    except BaseException:
         os.close(descriptor)
+        raise
+    return descriptor, status.st_size, _stamp(status)
+
+
+def _check_regular(path: str, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
         kind = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
         raise FormatError(f"{path} is {kind}; name a .pemn file")
-    return descriptor, status.st_size, _stamp(status)
 
 
 def _stamp(status: os.stat_result) -> tuple[int, int]:
