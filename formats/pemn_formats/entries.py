@@ -11,7 +11,7 @@ from pemn_formats.bits import pad_is_zero, popcount
 from pemn_formats.content import DTYPES, MaskedSpec, MaskedTensor, Prototype, ResidualSpec, ResidualTensor
 from pemn_formats.errors import FormatError
 from pemn_formats.names import shown
-from pemn_formats.residual_rules import check_values
+from pemn_formats.residual_rules import all_finite, check_values
 
 __all__ = ["check_kept", "check_pad", "explicit_prototype", "masked_tensor", "residual_tensor", "stored_values"]
 
@@ -19,7 +19,7 @@ __all__ = ["check_kept", "check_pad", "explicit_prototype", "masked_tensor", "re
 def explicit_prototype(spec: Prototype, index: int, data: bytes | memoryview, *, checked: bool) -> Prototype:
     """Return an explicit prototype with its values; not `checked`, they are differences and need not be finite."""
     values = stored_values(data, spec.source, f"prototype {index}")
-    if checked and not np.isfinite(values).all():
+    if checked and not all_finite(values):
         raise FormatError(f"prototype {index} holds values that are not finite")
     return Prototype(spec.length, spec.source, values)
 

@@ -16,7 +16,7 @@ from pemn_formats.bits import as_bytes, pad_is_zero, popcount
 from pemn_formats.content import DTYPES, Content
 from pemn_formats.errors import FormatError, PemnError
 from pemn_formats.manifest import differences, manifest_of
-from pemn_formats.residual_rules import check_values
+from pemn_formats.residual_rules import all_finite, check_values
 
 __all__ = ["mask_pieces", "prototype_pieces", "residual_pieces"]
 
@@ -30,7 +30,7 @@ def prototype_pieces(content: Content) -> Iterator[memoryview]:
         what = f"prototype {index}"
         values = _sound(each.values, each.source, each.length, what)
         # A NaN has no bits that every device agrees on.
-        if ("prototype", index) not in unruly and not np.isfinite(values).all():
+        if ("prototype", index) not in unruly and not all_finite(values):
             raise PemnError(f"{what} holds values that are not finite")
         yield as_bytes(values)
 
