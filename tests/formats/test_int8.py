@@ -10,10 +10,11 @@ from forge import Forge
 from hypothesis import given
 from hypothesis import strategies as st
 from samples import dense, one_tensor
+from two_readers import read
 
 from pemn_formats.content import Content, ResidualTensor
 from pemn_formats.errors import FormatError, PemnError
-from pemn_formats.reader import Reader, read
+from pemn_formats.reader import Reader
 from pemn_formats.reconstruct import residual_state, state
 from pemn_formats.writer import content_id, encode
 

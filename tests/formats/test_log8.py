@@ -12,12 +12,13 @@ from forge import Forge
 from hypothesis import given
 from hypothesis import strategies as st
 from samples import one_tensor
+from two_readers import read
 
 from pemn_formats import log8
 from pemn_formats.content import Content, ResidualTensor
 from pemn_formats.errors import FormatError, PemnError
 from pemn_formats.log8_table import LOG8_TABLE
-from pemn_formats.reader import Reader, read
+from pemn_formats.reader import Reader
 from pemn_formats.reconstruct import float_values, residual_state
 from pemn_formats.writer import content_id, encode
 

@@ -10,13 +10,13 @@ import pytest
 from forge import Forge
 from hypothesis import given
 from samples import SAMPLES, any_contents
+from two_readers import read
 
 from pemn_formats.content import Content
 from pemn_formats.errors import FormatError
 from pemn_formats.limits import MAX_EXTRA_DEPTH, MAX_TENSOR_VALUES, MAX_TENSORS
 from pemn_formats.manifest import manifest_of, to_json
 from pemn_formats.manifest_reader import check, parse
-from pemn_formats.reader import read
 from pemn_formats.writer import encode
 
 FILES = {name: encode(build()) for name, build in SAMPLES.items()}

@@ -5,11 +5,11 @@ import struct
 import pytest
 from forge import HEADER, NAMES, PRELUDE, ROW, Forge
 from samples import SAMPLES
+from two_readers import read
 
 from pemn_formats.errors import FormatError
 from pemn_formats.limits import CHUNK_BYTES, MAX_CHUNKS, MAX_MANIFEST_BYTES
 from pemn_formats.prelude import CHUNK_ROW, MAGIC, PRELUDE_BYTES, VERSION, Prelude, chunk_lengths
-from pemn_formats.reader import read
 from pemn_formats.writer import encode
 
 DATA = Forge.of(encode(SAMPLES["keep_tile"]())).build()

@@ -13,14 +13,13 @@ from make_golden import context_bytes, related_ternary
 from samples import masked_tensor, random_bits
 from second.matrices import State
 from second_reader import RefusedError, load
-from two_readers import first, second
+from two_readers import first, read, second
 
 from pemn_formats.codecs.matrix import _WEIGHTS
 from pemn_formats.codecs.mixing import Mixer
 from pemn_formats.content import Content, Prototype
 from pemn_formats.delta import make_delta
 from pemn_formats.errors import FormatError
-from pemn_formats.reader import read
 
 
 def check_bits(content: Content) -> None:

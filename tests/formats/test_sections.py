@@ -12,6 +12,7 @@ import pytest
 from forge import Forge, Piece
 from make_golden import with_codec
 from samples import SAMPLES, dense, masked_tensor, one_tensor, random_bits, same
+from two_readers import read
 
 from pemn_formats.bits import popcount
 from pemn_formats.codecs import CODECS, VALUE_CODECS, Codec
@@ -21,7 +22,7 @@ from pemn_formats.errors import FormatError
 from pemn_formats.limits import CHUNK_BYTES
 from pemn_formats.manifest import manifest_of
 from pemn_formats.mask_lattice import mask_lattice
-from pemn_formats.reader import Reader, read
+from pemn_formats.reader import Reader
 from pemn_formats.writer import encode
 
 FILES = {name: encode(build()) for name, build in SAMPLES.items()}
