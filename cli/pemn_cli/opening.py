@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pemn_formats.content import Content
     from pemn_formats.reader import Reader
 
-__all__ = ["about", "opened"]
+__all__ = ["about", "content_of", "opened"]
 
 
 @contextmanager
@@ -38,10 +39,22 @@ def opened(path: Path, *, memory_budget: int | None = None) -> Iterator[Reader]:
         FormatError: the file is damaged or not ours.
         PemnError: it cannot be opened.
     """
-    from pemn_formats.limits import DEFAULT_MEMORY_BUDGET
     from pemn_formats.reader import Reader
 
-    streams = DEFAULT_MEMORY_BUDGET if memory_budget is None else memory_budget
-    with about(path), Reader.open(path, memory_budget=streams) as reader:
+    with about(path), Reader.open(path, memory_budget=_packed(memory_budget)) as reader:
         reader.verify_payload()
         yield reader
+
+
+def content_of(path: Path, *, memory_budget: int | None = None) -> Content:
+    """Everything that a file holds, decoded and checked. Errors as `opened`."""
+    from pemn_formats.reader import read
+
+    with about(path):
+        return read(path, memory_budget=_packed(memory_budget))
+
+
+def _packed(memory_budget: int | None) -> int:
+    from pemn_formats.limits import DEFAULT_MEMORY_BUDGET
+
+    return DEFAULT_MEMORY_BUDGET if memory_budget is None else memory_budget

@@ -21,6 +21,7 @@ __all__ = [
     "model_argument",
     "models_argument",
     "output",
+    "packed_memory_option",
     "task_option",
 ]
 
@@ -44,12 +45,11 @@ def output(suffix: str, remedy: str = "name the file to write") -> click.Path:
     return _Output(suffix, remedy)
 
 
+_MEMORY = "Most memory that the file may ask for, such as 8GB.  [default: 4GiB packed{}]"
 memory_option = click.option(
-    "--memory-budget",
-    type=BYTES,
-    metavar="SIZE",
-    help="Most memory that the file may ask for, such as 8GB.  [default: 4GiB packed, what is free for dense weights]",
+    "--memory-budget", type=BYTES, metavar="SIZE", help=_MEMORY.format(", what is free for dense weights")
 )
+packed_memory_option = click.option("--memory-budget", type=BYTES, metavar="SIZE", help=_MEMORY.format(""))
 model_argument = click.argument("model", metavar="MODEL.pemn", type=PATH)
 models_argument = click.argument("models", metavar="MODEL.pemn...", type=PATH, nargs=-1, required=True)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")

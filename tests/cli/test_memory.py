@@ -80,3 +80,17 @@ def test_memory_that_cannot_be_had_is_no_internal_error(library: str) -> None:
 
 def test_another_runtime_error_stays_ours() -> None:
     assert describe(RuntimeError("shapes differ"))[1].startswith("internal error, RuntimeError: shapes differ")
+
+
+@pytest.mark.parametrize("command", ["size-report", "diff", "delta", "apply", "bundle"])
+def test_every_command_that_reads_files_takes_the_remedy(
+    command: str, digits_file: Path, assert_fails: Callable[..., str]
+) -> None:
+    out, named = digits_file.with_name("out.pemn"), f"task={digits_file}"
+    files = {"size-report": [digits_file], "diff": [digits_file] * 2, "bundle": [out, named]}.get(
+        command, [digits_file, digits_file, out]
+    )
+    line = assert_fails(3, command, *files, "--memory-budget", "100")
+    assert line.startswith(f"error: {digits_file}: the file decodes to ")
+    assert "over the memory budget of 100; raise it with --memory-budget" in line
+    assert not out.exists()

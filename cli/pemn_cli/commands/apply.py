@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from pemn_cli.opening import about
-from pemn_cli.options import PATH, effort_option, force_option, json_option, output
+from pemn_cli.opening import about, content_of
+from pemn_cli.options import PATH, effort_option, force_option, json_option, output, packed_memory_option
 from pemn_cli.output import print_json, print_line
 
 __all__ = ["command"]
@@ -19,8 +19,11 @@ __all__ = ["command"]
 @click.argument("new", metavar="NEW.pemn", type=output(".pemn"))
 @effort_option
 @force_option
+@packed_memory_option
 @json_option
-def command(old: Path, patch: Path, new: Path, effort: str, force: bool, as_json: bool) -> None:
+def command(
+    old: Path, patch: Path, new: Path, effort: str, force: bool, memory_budget: int | None, as_json: bool
+) -> None:
     """Apply PATCH.pemn to OLD.pemn and write NEW.pemn.
 
     The patch fits one base alone; another one is refused. Nothing is written before the result has the content id
@@ -32,14 +35,12 @@ def command(old: Path, patch: Path, new: Path, effort: str, force: bool, as_json
     """
     from pemn_formats.atomic import check_writable
     from pemn_formats.delta import apply_delta
-    from pemn_formats.reader import read
     from pemn_formats.writer import content_id, write
 
     check_writable(new, force=force)
-    with about(old):
-        before = read(old)
+    before, changes = (content_of(path, memory_budget=memory_budget) for path in (old, patch))
     with about(patch):
-        after = apply_delta(before, read(patch))
+        after = apply_delta(before, changes)
     ledger = write(new, after, force=force, effort=effort)
     identity = content_id(after)
     if as_json:

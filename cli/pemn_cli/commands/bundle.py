@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from pemn_cli.opening import about
-from pemn_cli.options import effort_option, force_option, json_option, output
+from pemn_cli.opening import content_of
+from pemn_cli.options import effort_option, force_option, json_option, output, packed_memory_option
 from pemn_cli.output import percent, print_json, print_table
-
-if TYPE_CHECKING:
-    from pemn_formats.content import Content
 
 __all__ = ["command"]
 
@@ -23,8 +19,11 @@ __all__ = ["command"]
 @click.argument("models", metavar="NAME=FILE.pemn...", nargs=-1, required=True)
 @effort_option
 @force_option
+@packed_memory_option
 @json_option
-def command(out: Path, models: tuple[str, ...], effort: str, force: bool, as_json: bool) -> None:
+def command(
+    out: Path, models: tuple[str, ...], effort: str, force: bool, memory_budget: int | None, as_json: bool
+) -> None:
     """Put several models into one file, each under the name of its task.
 
     They share their values, so they must come from the same seed and prototypes: nets trained with the same mask
@@ -36,16 +35,11 @@ def command(out: Path, models: tuple[str, ...], effort: str, force: bool, as_jso
     """
     from pemn_formats.atomic import check_writable
     from pemn_formats.bundle import join
-    from pemn_formats.reader import read
     from pemn_formats.writer import content_id, write
 
     paths = _parse(models)
     check_writable(out, force=force)
-    contents: dict[str, Content] = {}
-    for name, path in paths.items():
-        with about(path):
-            contents[name] = read(path)
-    bundle = join(contents)
+    bundle = join({name: content_of(path, memory_budget=memory_budget) for name, path in paths.items()})
     ledger = write(out, bundle, force=force, effort=effort)
     apart = {name: path.stat().st_size for name, path in paths.items()}
     if as_json:

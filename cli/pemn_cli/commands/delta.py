@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from pemn_cli.opening import about
-from pemn_cli.options import PATH, effort_option, force_option, json_option, output
+from pemn_cli.opening import content_of
+from pemn_cli.options import PATH, effort_option, force_option, json_option, output, packed_memory_option
 from pemn_cli.output import percent, print_json, print_table, status
 
 __all__ = ["command"]
@@ -20,8 +20,11 @@ __all__ = ["command"]
 @click.argument("patch", metavar="PATCH.pemn", type=output(".pemn"))
 @effort_option
 @force_option
+@packed_memory_option
 @json_option
-def command(old: Path, new: Path, patch: Path, effort: str, force: bool, as_json: bool) -> None:
+def command(
+    old: Path, new: Path, patch: Path, effort: str, force: bool, memory_budget: int | None, as_json: bool
+) -> None:
     """Write what turns OLD.pemn into NEW.pemn to PATCH.pemn, for those who have the old file.
 
     Masks are stored as the bits that changed, other values as their differences. The patch names its base and its
@@ -33,14 +36,11 @@ def command(old: Path, new: Path, patch: Path, effort: str, force: bool, as_json
     """
     from pemn_formats.atomic import atomic_write, check_writable
     from pemn_formats.delta import apply_delta, make_delta
-    from pemn_formats.reader import Reader, read
+    from pemn_formats.reader import Reader
     from pemn_formats.writer import encode
 
     check_writable(patch, force=force)
-    with about(old):
-        before = read(old)
-    with about(new):
-        after = read(new)
+    before, after = (content_of(path, memory_budget=memory_budget) for path in (old, new))
     data = encode(make_delta(before, after), effort=effort)
     with Reader.open(data) as reader:
         sections, delta = reader.prelude, reader.manifest.delta

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pemn_cli.opening import about
-from pemn_cli.options import PATH, json_option
+from pemn_cli.opening import about, content_of
+from pemn_cli.options import PATH, json_option, packed_memory_option
 from pemn_cli.output import percent, print_json, print_line, print_table
 
 if TYPE_CHECKING:
@@ -21,8 +21,9 @@ __all__ = ["command"]
 @click.command(name="diff", short_help="Show which masks, values and settings of two files differ.")
 @click.argument("left", metavar="A.pemn", type=PATH)
 @click.argument("right", metavar="B.pemn", type=PATH)
+@packed_memory_option
 @json_option
-def command(left: Path, right: Path, as_json: bool) -> None:
+def command(left: Path, right: Path, memory_budget: int | None, as_json: bool) -> None:
     """Show which masks differ and by how many bits, which other values and by how much, and which settings.
 
     Only what differs is listed; --json lists every tensor. Files of equal content id are equal in all that a model
@@ -34,12 +35,11 @@ def command(left: Path, right: Path, as_json: bool) -> None:
     """
     from pemn_formats.bundle import not_a_model
     from pemn_formats.diff import diff
-    from pemn_formats.reader import read
 
     contents = []
     for path in (left, right):
+        content = content_of(path, memory_budget=memory_budget)
         with about(path):
-            content = read(path)
             if content.delta is not None:
                 raise not_a_model(content.delta)
         contents.append(content)

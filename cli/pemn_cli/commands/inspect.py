@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pemn_cli.opening import opened
-from pemn_cli.options import json_option, memory_option, model_argument
+from pemn_cli.options import json_option, model_argument, packed_memory_option
 from pemn_cli.output import print_json, print_line, print_table, size
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ __all__ = ["command"]
 
 @click.command(name="inspect", short_help="Show what is in a file: tensors, prototypes, residual, codecs.")
 @model_argument
-@memory_option
+@packed_memory_option
 @json_option
 def command(model: Path, memory_budget: int | None, as_json: bool) -> None:
     """Show what is in a .pemn file: architecture, input, seed, prototypes, masked tensors, residual, codecs.

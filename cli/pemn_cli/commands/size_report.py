@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pemn_cli.opening import opened
-from pemn_cli.options import PATH, force_option, json_option, models_argument
+from pemn_cli.options import PATH, force_option, json_option, models_argument, packed_memory_option
 from pemn_cli.output import print_json, print_table, size, status
 
 if TYPE_CHECKING:
@@ -23,8 +23,16 @@ __all__ = ["command"]
 @click.option("--dense", type=PATH, metavar="FILE", help="Compare with this dense checkpoint too, as it is on disk.")
 @click.option("--plot", type=PATH, metavar="OUT.svg|OUT.png", help="Also draw the ledger.")
 @force_option
+@packed_memory_option
 @json_option
-def command(models: tuple[Path, ...], dense: Path | None, plot: Path | None, force: bool, as_json: bool) -> None:
+def command(
+    models: tuple[Path, ...],
+    dense: Path | None,
+    plot: Path | None,
+    force: bool,
+    memory_budget: int | None,
+    as_json: bool,
+) -> None:
     """Account for every byte of .pemn files, several side by side.
 
     The parts sum to the file. The dense checkpoint holds the same tensors as plain numbers (BatchNorm unfolded, as a
@@ -44,7 +52,7 @@ def command(models: tuple[Path, ...], dense: Path | None, plot: Path | None, for
     other = None if dense is None else dense_file(dense)
     ledgers, tasks = [], []
     for path in models:
-        with opened(path) as reader:
+        with opened(path, memory_budget=memory_budget) as reader:
             ledgers.append(reader.ledger())
             tasks.append(sorted(reader.manifest.tasks))
     if plot is not None:
