@@ -50,8 +50,9 @@ def rebuild_state(
         state |= {tensor.name: weight for tensor, weight in zip(left, rebuilt, strict=True)}
     for name, values in residual_state(content).items():
         # Decoded arrays are views of the file's bytes; the copy also makes them aligned and writable.
-        tensor = torch.from_numpy(np.array(values)).to(device)
-        state[name] = tensor.to(dtype) if tensor.is_floating_point() else tensor
+        tensor = torch.from_numpy(np.array(values))
+        # Rounded here: not every device has float64.
+        state[name] = (tensor.to(dtype) if tensor.is_floating_point() else tensor).to(device)
     for alias, target in content.aliases.items():
         state[alias] = state[target]
     return state

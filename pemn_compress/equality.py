@@ -49,7 +49,7 @@ def check_equal(model: nn.Module, content: Content) -> None:
     scale_dtypes = {entry.name: entry.dtype for entry in content.residual if entry.kind == "scale"}
     for entry in content.residual:
         if entry.name in in_int8:
-            weight = wanted[entry.name].double().cpu().numpy()
+            weight = wanted[entry.name].cpu().double().numpy()
             expected = int8_entries(entry.name, weight, scale_dtypes[entry.name])[entry.kind == "scale"]
         else:
             expected = _expected(entry, modules, wanted, scales)

@@ -39,7 +39,7 @@ def fill_state_(held: Mapping[str, torch.Tensor], content: Content, *, threads: 
     fill_weights_(content, [(tensor, held[tensor.name]) for tensor in content.masked], threads=threads)
     for name, values in residual_state(content).items():
         # Decoded arrays are views of the file's bytes; the copy also makes them aligned and writable.
-        held[name].copy_(torch.from_numpy(np.array(values)))
+        held[name].copy_(torch.from_numpy(np.array(values)).to(held[name].dtype))
     for alias, target in content.aliases.items():
         if held[alias].data_ptr() != held[target].data_ptr():
             held[alias].copy_(held[target])

@@ -70,7 +70,9 @@ def logit_change(
         PemnError: one of them gives logits that are not finite.
     """
     before, after = (
-        np.concatenate([each(part.to(device)).double().cpu().numpy() for part in torch.split(inputs, _AT_ONCE)])
+        np.concatenate(
+            [each(part.to(device)).float().cpu().numpy().astype(np.float64) for part in torch.split(inputs, _AT_ONCE)]
+        )
         for each in (model, rebuilt)
     )
     for logits, which in ((before, "trained"), (after, "rebuilt")):

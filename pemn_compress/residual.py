@@ -63,7 +63,7 @@ def collect_residual(
             continue
         seen[id(tensor)] = name
         if id(tensor) in int8:
-            entries += int8_entries(name, tensor.detach().double().cpu().numpy(), residual_dtype)
+            entries += int8_entries(name, tensor.detach().cpu().double().numpy(), residual_dtype)
         elif path not in foldable:
             entries.append(residual_tensor(name, tensor, None if lossless else residual_dtype))
         elif last == "weight":
@@ -88,7 +88,7 @@ def fold_bn(path: str, module: _BatchNorm, dtype: str) -> ResidualTensor:
     scale = weight / sqrt(var + eps), shift = bias - mean * (the scale as stored), in float64, rounded once to `dtype`.
     """
     weight, bias, mean, variance = (
-        getattr(module, name).detach().double().cpu().numpy()
+        getattr(module, name).detach().cpu().double().numpy()
         for name in ("weight", "bias", "running_mean", "running_var")
     )
     eps: np.float32 = np.float32(module.eps)

@@ -65,7 +65,7 @@ data_root_option = click.option(
     "--data-root", type=PATH, help="Folder that holds (or will hold) the data sets.  [default: data]"
 )
 device_option = click.option(
-    "--device", default="cpu", show_default=True, metavar="cpu|cuda|cuda:N", help="Where to run."
+    "--device", default="cpu", show_default=True, metavar="cpu|cuda|cuda:N|mps|xpu", help="Where to run."
 )
 dtype_option = click.option(
     "--dtype",

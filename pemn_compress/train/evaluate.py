@@ -46,7 +46,7 @@ def evaluate(
     place = torch.device(device)
     if not len(images):
         raise PemnError("there are no images to evaluate on")
-    loss = torch.zeros((), dtype=torch.float64, device=place)
+    losses: list[torch.Tensor] = []
     correct = torch.zeros((), dtype=torch.int64, device=place)
     was_training = model.training
     model.eval()
@@ -56,12 +56,14 @@ def evaluate(
             target = images.labels[part].to(place)
             output = model(normalise(images.images[part].to(place), spec))
             check_output(output, len(target), spec.classes)
-            loss += nn.functional.cross_entropy(output.float(), target, reduction="sum").double()
+            losses.append(nn.functional.cross_entropy(output.float(), target, reduction="sum"))
             correct += (output.argmax(1) == target).sum()
     finally:
         model.train(was_training)
-    hits = int(correct)
-    return Evaluation(100 * hits / len(images), float(loss) / len(images), hits, len(images))
+    hits, loss = int(correct), 0.0
+    for part_loss in torch.stack(losses).tolist():  # in float64, which not every device has
+        loss += part_loss
+    return Evaluation(100 * hits / len(images), loss / len(images), hits, len(images))
 
 
 def check_output(output: object, count: int, classes: int) -> None:
