@@ -147,7 +147,7 @@ def export_run(
     dtype = residual_dtype or (None if lossless else run.options.residual_dtype)
     data = _encoded(model, budget, dtype, effort, input=run.input, lossless=lossless, store=store)
     with Reader.open(data) as reader:
-        decoded, ledger, identity = reader.content(), reader.ledger(), reader.content_id()
+        decoded, identity, ledger = reader.content(), reader.content_id(), reader.ledger()
         coded = encoders(effort, MASK_CODECS, mask_bits=8 * reader.manifest.mask_bytes)
     check_equal(model, decoded)
     plain = rebuild_model(decoded, into=None if decoded.architecture else merge_(copy.deepcopy(model)))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import resource
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from samples import SAMPLES, before_and_after
+from samples import SAMPLES
 
 from pemn_formats import available, dense
 from pemn_formats.bundle import parts
@@ -117,5 +119,19 @@ def test_the_least_limit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert available.available_memory() == 7
 
 
-def test_before_and_after_are_models() -> None:
-    assert all(dense_bytes(each) > 0 for each in before_and_after())
+def test_where_nothing_is_known_there_is_no_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on systems without these files, or without limits of a process."""
+    monkeypatch.setattr(available, "_GROUPS", tmp_path)
+    monkeypatch.setattr(available, "_fields", lambda path: {})
+    monkeypatch.setitem(sys.modules, "resource", None)
+    assert available.available_memory() is None
+
+
+def test_a_limit_of_the_process_counts_what_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(available, "_fields", lambda path: {"VmSize": 5})
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (10_000, resource.RLIM_INFINITY))
+    assert available._address_space() == 10_000 - 5 * 1024
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (100, 100))
+    assert available._address_space() == 0
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (resource.RLIM_INFINITY,) * 2)
+    assert available._address_space() is None
