@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 
-__all__ = ["Spread", "seconds_in_graph", "seconds_of"]
+__all__ = ["Spread", "seconds_in_graph", "seconds_in_turns", "seconds_of"]
 
 Spread = dict[str, float]
 
@@ -36,6 +36,41 @@ def seconds_of(work: Callable[[int], object], device: torch.device, *, repeats: 
             work(number)
             taken.append(time.perf_counter() - start)
     return {"median": statistics.median(taken), "least": min(taken), "most": max(taken)}
+
+
+def seconds_in_turns(
+    works: Mapping[str, Callable[[], object]], device: torch.device, *, repeats: int, enough: float = 20.0
+) -> tuple[dict[str, Spread], dict[str, float]]:
+    """Return the seconds of each work, called in turns after a warm-up, and over the first one's, by name.
+
+    A ratio is the median of those within a turn, which what else the machine does moves least. There are `repeats`
+    turns, fewer where they take over `enough` seconds, three at least.
+    """
+    for work in works.values():
+        _one(work, device)
+    taken: dict[str, list[float]] = {name: [] for name in works}
+    began = time.perf_counter()
+    for turn in range(repeats):
+        if turn >= 3 and time.perf_counter() - began > enough:
+            break
+        for name, work in works.items():
+            taken[name].append(_one(work, device))
+    first = next(iter(taken.values()))
+    ratios = {
+        name: statistics.median(mine / other for mine, other in zip(each, first, strict=True))
+        for name, each in taken.items()
+    }
+    return {
+        name: {"median": statistics.median(each), "least": min(each), "most": max(each)} for name, each in taken.items()
+    }, ratios
+
+
+def _one(work: Callable[[], object], device: torch.device) -> float:
+    start = time.perf_counter()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - start
 
 
 def seconds_in_graph(work: Callable[[int], object], device: torch.device, *, calls: int, repeats: int) -> Spread:
