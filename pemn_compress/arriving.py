@@ -44,10 +44,11 @@ class Arriving:
     def take(self, content: Content, tensors: Sequence[MaskedTensor]) -> None:
         """Begin to make the weights of masked tensors."""
         # Memory of the caller's stream: it outlives this one, and goes back to where the next model asks for it.
-        places = [with_room(tensor, self._dtype, self._device) for tensor in tensors]
+        aside = self._stream is not None
+        places = [with_room(tensor, self._dtype, self._device) for tensor in tensors] if aside else None
         with self._aside():
-            reconstruct_many(content, tensors, self._device, self._dtype, places=places, tables=self._tables)
-        self.weights |= {tensor.name: place for tensor, place in zip(tensors, places, strict=True)}
+            made = reconstruct_many(content, tensors, self._device, self._dtype, places=places, tables=self._tables)
+        self.weights |= {tensor.name: weight for tensor, weight in zip(tensors, made, strict=True)}
 
     def __enter__(self) -> Arriving:
         return self

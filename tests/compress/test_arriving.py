@@ -171,7 +171,7 @@ def test_the_other_stream_waits_and_is_waited_for(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: main)
     monkeypatch.setattr(torch.cuda, "stream", current)
-    monkeypatch.setattr(arriving, "reconstruct_many", lambda *_, **__: told.append("made"))
+    monkeypatch.setattr(arriving, "reconstruct_many", lambda *_, **__: told.append("made") or [])
     both: Any = Arriving("cpu", torch.float32)
     both._stream = side
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -129,8 +131,9 @@ def test_a_state_has_the_same_bits_as_without_kernels(device: str, monkeypatch: 
 
 
 @pytest.mark.parametrize("fill", [{"values": 251}, {"values": 251, "distribution": "normal"}, {"strategy": "mp"}])
+@pytest.mark.parametrize("aside", [False, True])
 def test_groups_have_the_same_bits_and_share_their_values(
-    fill: dict[str, Any], device: str, monkeypatch: pytest.MonkeyPatch
+    aside: bool, fill: dict[str, Any], device: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A launch a group, as a reader hands them over; the values that they have in common are sent once."""
     options = {"strategy": "rp", "alphabet": "ternary", "scale": "channel", **fill}
@@ -138,6 +141,11 @@ def test_groups_have_the_same_bits_and_share_their_values(
     calls = spied(monkeypatch, kernels, "reconstruct_many")
     tables = spied(monkeypatch, kernels, "table_of")
     with Arriving(device, torch.float16) as arriving:
+        if aside and arriving._stream is None:  # the memory that another stream would write to
+            stub: Any = SimpleNamespace(wait_stream=lambda other: None)
+            arriving._stream = stub
+            monkeypatch.setattr(torch.cuda, "current_stream", lambda device: stub)
+            monkeypatch.setattr(torch.cuda, "stream", nullcontext)
         for tensor in held.masked:
             arriving.take(replace(held, masked=()), [tensor])
     assert [[tensor.name for tensor in call[1]] for call in calls] == [[tensor.name] for tensor in held.masked]
