@@ -158,6 +158,8 @@ def export_run(
     else:
         inputs, source = held_out_inputs(*images), "test images"
     change = logit_change(model, plain, inputs, source, device)
+    if budget is not None and change.relative > tolerance and not lossless:
+        check_change(change, tolerance, _remedy_within(model, budget, effort, input=run.input, store=store))
     check_change(change, tolerance)
     before = after = None
     if images is not None:
@@ -179,6 +181,14 @@ def export_run(
         residual_dtypes=dict(sorted(Counter(entry.dtype for entry in decoded.residual).items())),
         could_be_smaller=effort == "balanced" and coded != encoders("smallest", MASK_CODECS),
     )
+
+
+def _remedy_within(model: nn.Module, budget: int, effort: str, **options: Any) -> str:
+    """What to do within a budget about a residual that is too coarse."""
+    needed = len(encode(to_content(model.cpu(), residual_dtype="float16", **options), effort=effort))
+    if needed <= budget:
+        return "store it with residual dtype float16"
+    return f"float16 takes {needed:,} B, so raise the budget of {budget:,} B to that or train for longer"
 
 
 def _encoded(

@@ -87,13 +87,17 @@ def logit_change(
     )
 
 
-def check_change(change: LogitChange, tolerance: float) -> None:
-    """Raise `PemnError` for a change above `tolerance`, in standard deviations of the logits."""
+def check_change(
+    change: LogitChange,
+    tolerance: float,
+    remedy: str = "store it with residual dtype float16 or float32 or lossless",
+) -> None:
+    """Raise `PemnError` with a remedy for a change above `tolerance`, in standard deviations of the logits."""
     if not tolerance >= 0:
         raise PemnError(f"the tolerance must be at least 0, found {tolerance}")
     if change.relative > tolerance:
         raise PemnError(
             f"rounding changes a logit by {change.relative:.3g} of their standard deviation and "
             f"{change.changed_predictions} of {change.count} predictions ({change.source}); the tolerance is "
-            f"{tolerance:g}: store it with residual dtype float16 or float32 or lossless, or raise the tolerance"
+            f"{tolerance:g}: {remedy}, or raise the tolerance"
         )

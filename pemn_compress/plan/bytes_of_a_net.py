@@ -24,14 +24,14 @@ _FEWEST_BITS, _FEWEST_BITS_OF_KERNELS = 0.7, 0.5
 """Bits a weight down to which training may steer, in general and in dense k x k convolutions, whose masks code smaller
 by themselves; with fewer a smaller net is better."""
 
-_KERNELS_SAVE = 0.33
+_KERNELS_SAVE, _SMALL_KERNELS_SAVE, _SMALL = 0.33, 0.08, 16
 _WIDE_SAVE, _NARROW, _WIDE = 0.1, 96, 384
 """The part of their bits that learned masks save: rows resemble mixtures of other rows, neighbours in a kernel agree.
 
-Dense k x k convolutions were seen to save 0.34 to 0.53 after one to six epochs of CIFAR-10. Other matrices save the
-more the wider they are: 0.17 to 0.23 at 378 x 378, 0.03 to 0.13 at 128 x 128, nothing to rely on below. A plan takes
-less than was seen, because longer training may save less. A file whose masks are too large to be predicted saves
-nothing."""
+It follows the images more than the shapes, so a long run measures it (`train.trial`); these hold where nothing was
+measured. Dense k x k convolutions were seen to save 0.34 to 0.53 after one to six epochs of CIFAR-10, 0.08 to 0.1 on
+the digits, whose side is below 16. Other matrices of CIFAR-10 save the more the wider they are: 0.17 to 0.23 at
+378 x 378, 0.03 to 0.13 at 128 x 128, nothing below. A file whose masks are too large to be predicted saves nothing."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +50,13 @@ class NetBytes:
     fewest: int
 
 
-def bytes_of_a_net(options: RunConfig, described: Mapping[str, Any]) -> NetBytes:
+def bytes_of_a_net(options: RunConfig, described: Mapping[str, Any], *, saved: float | None = None) -> NetBytes:
     """Build the net of a run on the CPU, untrained, and return what its file can take.
 
     Args:
         options: the run; its `residual_dtype` None stands for anything from the smallest to the largest.
         described: what the network takes, as `DataSpec.to_input` gives it.
+        saved: the part of their bits that the masks of such a net were seen to save; None goes by its shapes.
 
     Raises:
         PemnError: there is no such net, or it cannot be saved.
@@ -64,13 +65,13 @@ def bytes_of_a_net(options: RunConfig, described: Mapping[str, Any]) -> NetBytes
     small = to_content(model, input=described, residual_dtype=options.residual_dtype or SMALLEST_DTYPE)
     least = most_bytes(small)
     steers = can_steer(options)
-    saved = _saved_bits(small) / 8 if steers else 0.0
-    spared = _fewest_saved(small) / 8 if steers else 0.0
+    usual = _saved_bits(small, saved, min(described["size"])) / 8 if steers else 0.0
+    spared = max(usual, _fewest_saved(small) / 8) if steers else 0.0
     return NetBytes(
         weights=sum(tensor.numel for tensor in small.masked),
         least=least,
         most=most_bytes(_in(LARGEST_DTYPE, small)).file,
-        likely=math.floor(least.file - saved),
+        likely=math.floor(least.file - usual),
         fewest=math.ceil(least.file - spared),
     )
 
@@ -86,15 +87,18 @@ def can_steer(options: RunConfig) -> bool:
     return options.mask is not None and options.mask.learner == "threshold" and options.mask.alphabet != "ternary"
 
 
-def _saved_bits(content: Content) -> float:
-    """The bits that masks usually save."""
+def _saved_bits(content: Content, measured: float | None, side: int) -> float:
+    """The bits that masks usually save: the part that was measured, or what nets for images of that side have saved."""
     if not _is_predicted(content):
         return 0.0
+    if measured is not None:
+        return measured * sum(tensor.numel for tensor in content.masked)
+    in_kernels = _KERNELS_SAVE if side >= _SMALL else _SMALL_KERNELS_SAVE
     saved = 0.0
     for tensor in content.masked:
-        side = min(tensor.shape[0], tensor.numel // tensor.shape[0])
-        wide = min(1.0, max(0.0, (side - _NARROW) / (_WIDE - _NARROW)))
-        saved += tensor.numel * (_KERNELS_SAVE if _has_kernels(tensor) else _WIDE_SAVE * wide)
+        least = min(tensor.shape[0], tensor.numel // tensor.shape[0])
+        wide = min(1.0, max(0.0, (least - _NARROW) / (_WIDE - _NARROW)))
+        saved += tensor.numel * (in_kernels if _has_kernels(tensor) else _WIDE_SAVE * wide)
     return saved
 
 

@@ -63,7 +63,9 @@ class Candidate:
         }
 
 
-def candidates(budget: int, options: RunConfig, described: Mapping[str, Any]) -> list[Candidate]:
+def candidates(
+    budget: int, options: RunConfig, described: Mapping[str, Any], *, saved: float | None = None
+) -> list[Candidate]:
     """Return the widest net that fits for each shape of a family, best first; a net whose width is given, as it is.
 
     One bit a weight at the width that fits has beaten every other rate, so width is what fills the budget. The order is
@@ -73,6 +75,7 @@ def candidates(budget: int, options: RunConfig, described: Mapping[str, Any]) ->
         budget: bytes of the file.
         options: the run; arguments of its model that it names are kept.
         described: what the network takes, as `DataSpec.to_input` gives it.
+        saved: the part of their bits that masks were seen to save, as in `bytes_of_a_net`.
 
     Raises:
         PemnError: the model is of no family, or no net fits.
@@ -86,12 +89,13 @@ def candidates(budget: int, options: RunConfig, described: Mapping[str, Any]) ->
             "or one of those models"
         )
     if family.width in options.model_args:
-        return [Candidate(budget, family.name, options.model_args, bytes_of_a_net(options, described))]
+        given = bytes_of_a_net(options, described, saved=saved)
+        return [Candidate(budget, family.name, options.model_args, given)]
     shapes = _shapes(family, budget, options, described)
     found, refused = [], []
     for shape in shapes:
         try:
-            candidate = _of_shape(family, shape, budget, options, described)
+            candidate = _of_shape(family, shape, budget, options, described, saved)
         except PemnError as error:
             refused.append(error)
             continue
@@ -113,13 +117,18 @@ class _TooSmallError(PemnError):
 
 
 def _of_shape(
-    family: Family, shape: Mapping[str, Value], budget: int, options: RunConfig, described: Mapping[str, Any]
+    family: Family,
+    shape: Mapping[str, Value],
+    budget: int,
+    options: RunConfig,
+    described: Mapping[str, Any],
+    saved: float | None,
 ) -> Candidate:
     """The widest net of one shape."""
 
     @cache
     def measure(width: int) -> NetBytes:
-        return bytes_of_a_net(dataclasses.replace(options, model_args=family.at(width, shape)), described)
+        return bytes_of_a_net(dataclasses.replace(options, model_args=family.at(width, shape)), described, saved=saved)
 
     width = _widest(measure, budget)
     if width == 0:

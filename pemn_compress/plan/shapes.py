@@ -1,4 +1,7 @@
-"""The shapes of net that a plan tries: for each family the argument that makes it wider, and everything else."""
+"""The shapes of net that a plan tries: for each family the argument that makes it wider, and everything else.
+
+The order of the shapes is a rule. Only for `resnet` was it measured which depth learns most in a number of bytes.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,7 @@ def _blocks(budget: int) -> int:
     """How deep a net of blocks is: 4 blocks at 4 kB, 6 at 12 kB, 7 at 33 kB, 8 from 60 kB on.
 
     Between nets of random weights, width beats depth at equal bits (the paper: 512 x 6 beats 256 x 8), so that depth
-    grows with the logarithm of the bytes.
+    grows with the logarithm of the bytes. That is a rule of thumb: no depths were compared at equal bytes.
     """
     return min(8, max(2, round(math.log2(budget / 256))))
 
@@ -54,7 +57,10 @@ def _convmixer(budget: int, side: int) -> list[Shape]:
 
 
 def _resnet(budget: int, side: int) -> list[Shape]:
-    preferred = 8 if budget < 6_000 else 14 if budget < 15_000 else 20
+    """Validation accuracy on CIFAR-10 (JPEG, 15,000 images x 6 epochs) in percent: 62.0 with depth 14 and 61.4 with
+    depth 8 at 12 kB, 67.2 and 65.8 at 33 kB. Deeper ones were not tried; 14 in less than 6 kB leaves few channels.
+    """
+    preferred = 8 if budget < 6_000 else 14
     return [{"depth": depth} for depth in sorted((8, 14, 20, 32), key=lambda depth: abs(depth - preferred))]
 
 

@@ -13,6 +13,7 @@ from pemn_compress.masking import masked_weights
 from pemn_compress.saving import to_content
 from pemn_compress.train.rate_control import RateControl
 from pemn_compress.train.size_estimate import count_masks, mask_bits
+from pemn_compress.train.trimming import trim_
 from pemn_formats.content import LOG8
 from pemn_formats.foresight import most_bytes
 from pemn_formats.reader import Reader
@@ -31,6 +32,7 @@ _GROWTH = 20.0
 _AHEAD = 0.05
 _MOMENTUM = 10
 _STEEP = 0.45
+_LAST = 0.1
 
 
 class BudgetControl(RateControl):
@@ -38,7 +40,8 @@ class BudgetControl(RateControl):
 
     The price grows or falls by a factor that follows how far the masks' entropy, times what coding really made of it,
     lies above or below what the budget leaves them. It is asked every fourth step, the coder every twentieth of the
-    run. Nothing is random; the price and the coder's gain are the whole state.
+    run. Epochs in the last tenth that do not fit yet lose their least sure weights (`trimming`). Nothing is random; the
+    price and the coder's gain are the whole state.
 
     Args:
         budget: the most bytes of the file.
@@ -90,6 +93,11 @@ class BudgetControl(RateControl):
             density = min(_STEEP, max(1e-3, weight.density(score)))
             parts.append(score.numel() * math.log2((1 - density) / density) * chance)
         return torch.stack(parts).sum()
+
+    def bring_down_(self, model: nn.Module, epoch: int, epochs: int) -> None:
+        """Trim the masks of one of the last epochs whose file does not fit."""
+        if epoch > min(epochs - 1, (1 - _LAST) * epochs) and not self.admits(model, 0):
+            trim_(model, lambda: self.admits(model, 0))
 
     def admits(self, model: nn.Module, size: int) -> bool:
         """Whether the file of the epoch just finished fits; what is asked is the file itself, not the estimate."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,6 @@ from torch import nn
 
 from pemn_compress.data import Splits, load_data
 from pemn_compress.plan.bytes_of_a_net import SMALLEST_DTYPE, bytes_of_a_net
-from pemn_compress.plan.choice import planned
 from pemn_compress.train.budget_control import BudgetControl
 from pemn_compress.train.building import build_model
 from pemn_compress.train.check_model import check_model
@@ -32,6 +31,7 @@ from pemn_compress.train.run_config import RunConfig
 from pemn_compress.train.run_lock import claimed
 from pemn_compress.train.sources import Sources, with_paths
 from pemn_compress.train.subset import stratified_subset
+from pemn_compress.train.trial import planned_for
 from pemn_formats.errors import PemnError
 
 __all__ = ["Job", "resume", "run_name", "start"]
@@ -74,7 +74,12 @@ class Job:
 
 
 def start(
-    options: RunConfig, *, runs: str | os.PathLike[str] = RUNS, name: str | None = None, force: bool = False
+    options: RunConfig,
+    *,
+    runs: str | os.PathLike[str] = RUNS,
+    name: str | None = None,
+    force: bool = False,
+    note: Callable[[str], None] = lambda line: None,
 ) -> Job:
     """Claim a run folder, load the data and build the model; nothing of it stays behind when that fails.
 
@@ -85,6 +90,7 @@ def start(
         runs: the folder of runs.
         name: the run's name; None derives one from the options.
         force: replace a run of that name.
+        note: takes a line that says what takes long.
 
     Raises:
         PemnError: the folder, the data, the model or the device cannot be had.
@@ -98,7 +104,7 @@ def start(
         splits = on_all(lambda: _load(options))
         _check_images(splits, options.train.select_on)
         described = splits.spec.to_input()
-        options = planned(options, described)
+        options = planned_for(options, splits, note if ranks().first else lambda line: None)
         model = build_model(options, described)
         check_model(model, splits.spec, torch.device("cpu"))
         if options.train.rate:

@@ -125,6 +125,7 @@ class _Training:
         trained = time.perf_counter() - began
         self.finished += 1
         with self.average.applied():
+            self.rate_control.bring_down_(self.model, self.finished, self.config.epochs)
             found = measure(self.model, self.splits, self.watched, self.device, self.rate_control.residual_dtype)
             admitted = self.rate_control.admits(self.model, found.size)
             best = is_better(found.held_out[self.config.select_on], self.best, self.config.select_on, admitted=admitted)
@@ -177,6 +178,7 @@ class _Training:
             density=self.best["density"],
             estimated_bytes=self.best["bytes"],
             seconds=self.seconds,
+            fits=self.best["admitted"],
         )
         if self.run is not None and self.ranks.first:
             self.run.write_result(result.to_dict())

@@ -41,6 +41,9 @@ class RateControl:
         """What the price is for, to be differentiated: the bits of all masks, or something that falls with them."""
         return penalty(model)
 
+    def bring_down_(self, model: nn.Module, epoch: int, epochs: int) -> None:
+        """Change the masks of a model that epoch `epoch` of `epochs` left too large, before it is measured."""
+
     def admits(self, model: nn.Module, size: int) -> bool:
         """Whether the epoch just finished may be the best one; `size` is the estimate of its file's bytes.
 

@@ -12,7 +12,10 @@ __all__ = ["FitResult"]
 
 @dataclasses.dataclass(frozen=True)
 class FitResult:
-    """How a run ended; epochs count from 1, sizes are bytes, `seconds` sums the epochs of every part of the run."""
+    """How a run ended; epochs count from 1, sizes are bytes, `seconds` sums the epochs of every part of the run.
+
+    `fits` is false where the run has a budget and no epoch's file kept to it.
+    """
 
     epochs: int
     best_epoch: int
@@ -22,6 +25,7 @@ class FitResult:
     density: float | None
     estimated_bytes: int
     seconds: float
+    fits: bool = True
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON values."""

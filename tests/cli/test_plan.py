@@ -13,12 +13,22 @@ import pytest
 def test_the_table(run: Callable[..., Any]) -> None:
     result = run("plan", "--budget", "4KB", "--depth", "3", "--patch", "4")
     assert (result.code, result.err) == (0, "")
-    title, _, header, row = result.out.splitlines()
+    title, _, header, row, _, basis = result.out.splitlines()
     assert title == "4,000 B for 32x32x3 images of 10 classes (cifar10)"
     assert header.split()[:5] == ["depth", "kernel", "patch", "dim", "weights"]
     assert header.split()[5:] == ["header", "masks", "residual", "at", "most", "used"]
     assert row.split()[:3] == ["3", "5", "4"]
     assert row.endswith("fits")
+    assert basis == "the order of depths is a rule of thumb, not measured; other families are not compared"
+
+
+def test_the_measured_net_of_about_the_size_is_named(run: Callable[..., Any]) -> None:
+    last = run("plan", "--budget", "13KB", "--family", "resnet").out.splitlines()[-1]
+    assert last.startswith("measured near 12.0 kB (12,000 B) on CIFAR-10: resnet, depth 14")
+    assert "train --preset 12kb, or train --budget 13000 --model resnet --depth 14" in last
+    assert json.loads(run("plan", "--budget", "13KB", "--json").out)["measured"]["preset"] == "12kb"
+    for other in (("--budget", "20KB"), ("--budget", "12KB", "--data", "mnist"), ("--budget", "12KB", "--size", "96")):
+        assert json.loads(run("plan", *other, "--patch", 4, "--depth", 3, "--json").out)["measured"] is None
 
 
 @pytest.mark.parametrize("family", ["convmixer", "resnet", "vit", "mlp"])

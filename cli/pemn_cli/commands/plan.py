@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from pemn_cli.byte_size import BYTES
 from pemn_cli.options import json_option
-from pemn_cli.output import percent, print_json, print_line, print_table
+from pemn_cli.output import percent, print_json, print_line, print_table, size
 from pemn_cli.train_options import net_options
 from pemn_cli.typed_options import checked_options, typed_options
 
 if TYPE_CHECKING:
     from pemn_compress.data import DataSpec
-    from pemn_compress.plan import Candidate
+    from pemn_compress.plan import Candidate, Measured
 
 __all__ = ["command"]
 
@@ -62,7 +63,7 @@ def command(
       pemn-compress plan --budget 12KB --family resnet --data cifar100
       pemn-compress plan --budget 32KiB --classes 4 --size 48 --patch 4
     """
-    from pemn_compress.plan import candidates
+    from pemn_compress.plan import candidates, measured_near
     from pemn_compress.train.run_config import RunConfig
 
     spec = _spec(data, classes, size, channels)
@@ -70,10 +71,19 @@ def command(
     with checked_options():
         options = RunConfig.from_options({**chosen, "model": family})
     found = candidates(budget, options, spec.to_input())
+    known = measured_near(budget, spec.to_input())
     if as_json:
-        print_json({"budget": budget, "input": spec.to_input(), "candidates": [each.to_dict() for each in found]})
+        print_json(
+            {
+                "budget": budget,
+                "input": spec.to_input(),
+                "candidates": [each.to_dict() for each in found],
+                "measured": known and dataclasses.asdict(known),
+            }
+        )
     else:
         _print(budget, spec, found)
+        _print_basis(budget, family, known)
 
 
 def _spec(data: str, classes: int | None, size: int | None, channels: int | None) -> DataSpec:
@@ -111,3 +121,13 @@ def _print(budget: int, spec: DataSpec, found: list[Candidate]) -> None:
             ]
         )
     print_table(rows, align="r", header=header)
+
+
+def _print_basis(budget: int, family: str, known: Measured | None) -> None:
+    """On what the order rests, and which net was measured near the budget."""
+    print_line()
+    measured = "measured at 12 and 33 kB" if family == "resnet" else "a rule of thumb, not measured"
+    print_line(f"the order of depths is {measured}; other families are not compared")
+    if known is not None:
+        how = f"train --preset {known.preset}, or train --budget {budget} {known.options}"
+        print_line(f"measured near {size(known.budget)} on CIFAR-10: {known.shape} ({how})")

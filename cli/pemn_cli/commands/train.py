@@ -73,7 +73,7 @@ def command(
             preset = explicit.pop("preset", None)
             with checked_options():
                 options = resolve(preset, explicit)
-            ready = job.start(options, runs=runs_dir, name=name, force=force)
+            ready = job.start(options, runs=runs_dir, name=name, force=force, note=status)
             result = _train(ready, tensorboard)
             run = ready.run
         else:
@@ -115,11 +115,22 @@ def _announce(ready: Job) -> None:
     if ready.options.budget is not None and not ready.resumed:
         net = ", ".join(f"{name} {value}" for name, value in ready.options.model_args.items())
         status(f"for {size(ready.options.budget)}: {ready.options.model}, {net}")
+        _advise(ready)
     status(f"{'going on with' if ready.resumed else 'training'} {ready.run.path}, {ready.options.train.epochs} epochs")
     if ready.changed:
         status(
             f"warning: the run was started with {', '.join(ready.changed)}; its masks may differ from those of one go"
         )
+
+
+def _advise(ready: Job) -> None:
+    """Name the net that was measured near the budget, where the run's is of another model or depth."""
+    from pemn_compress.plan import measured_near
+
+    options = ready.options
+    known = measured_near(options.budget, ready.run.input) if options.budget is not None else None
+    if known is not None and (options.model, options.model_args["depth"]) != (known.model, known.model_args["depth"]):
+        status(f"measured near {size(known.budget)} on CIFAR-10: {known.shape}; for it, add {known.options}")
 
 
 def _unchanged(run: RunFolder, explicit: Mapping[str, Any]) -> RunConfig:
@@ -163,7 +174,7 @@ def _finished(run: RunFolder) -> FitResult | None:
 
 def _report(run: RunFolder, result: FitResult, as_json: bool) -> None:
     masked = run.options.mask is not None
-    follow_up = f"pemn-compress export model.pemn --run {run.quoted}" if masked else None
+    follow_up = f"pemn-compress export model.pemn --run {run.quoted}" if masked and result.fits else None
     if as_json:
         print_json({"run": str(run.path), "masked": masked, **result.to_dict()})
         return
@@ -178,7 +189,12 @@ def _report(run: RunFolder, result: FitResult, as_json: bool) -> None:
         rows.append(("density", f"{result.density:.3f}"))
     rows.append(("file", f"about {size(result.estimated_bytes)}" + ("" if masked else " as a dense checkpoint")))
     if run.options.budget is not None:
-        rows.append(("budget", size(run.options.budget)))
+        rows.append(("budget", size(run.options.budget) + ("" if result.fits else ", which no epoch's file fits")))
     if follow_up:
         rows.append(("next", follow_up))
     print_table(rows)
+    if not result.fits:
+        status(
+            f"warning: no epoch's file fits the budget of {size(run.options.budget or 0)}, and export will refuse it; "
+            f"train for longer, a smaller net, or with a budget of {result.estimated_bytes:,} B or more"
+        )

@@ -17,6 +17,7 @@ from pemn_compress.plan.bytes_of_a_net import bytes_of_a_net
 from pemn_compress.train.budget_control import BudgetControl
 from pemn_compress.train.job import resume, start
 from pemn_compress.train.presets import PRESETS, resolve
+from pemn_compress.train.result import FitResult
 from pemn_compress.train.run import RunFolder
 from pemn_compress.train.run_config import RunConfig
 from pemn_formats.errors import PemnError
@@ -104,6 +105,41 @@ def test_an_export_that_cannot_fit_says_so(tmp_path: Path) -> None:
         export_run(run, tmp_path / "m.pemn", residual_dtype="float32", evaluate_on_test=False)
     assert not (tmp_path / "m.pemn").exists()
     assert export_run(run, tmp_path / "m.pemn", budget=9_000, evaluate_on_test=False).residual_dtypes == {"float32": 3}
+
+
+def test_a_short_run_of_a_net_that_is_too_large_is_trimmed(tmp_path: Path) -> None:
+    run = _trained(tmp_path, "r", over_budget(budget=1_800, epochs=1, limit_train=200))
+    assert run.result is not None
+    assert run.result["fits"]
+    assert export_run(run, tmp_path / "b.pemn", evaluate_on_test=False).ledger.file_bytes <= 1_800
+
+
+def test_a_run_none_of_whose_epochs_fits_says_so(tmp_path: Path) -> None:
+    least = bytes_of_a_net(over_budget(), described()).fewest
+    result = start(over_budget(budget=least, epochs=1, limit_train=200), runs=tmp_path, name="r").train()
+    assert not result.fits
+    assert not FitResult.from_dict(result.to_dict()).fits
+    older = result.to_dict()
+    del older["fits"]
+    assert FitResult.from_dict(older).fits
+    with pytest.raises(PemnError, match="more than the budget"):
+        export_run(RunFolder.open(tmp_path / "r"), tmp_path / "b.pemn", evaluate_on_test=False)
+    export_run(RunFolder.open(tmp_path / "r"), tmp_path / "b.pemn", budget=result.estimated_bytes)
+
+
+def test_advice_about_rounding_is_for_the_budget(tmp_path: Path) -> None:
+    run = _trained(tmp_path, "r", resolve(None, {**SMALL, "epochs": 1, "budget": 2_000}))
+    with pytest.raises(PemnError, match=r"float16 takes [\d,]+ B, so raise the budget of 2,000 B to that") as refused:
+        export_run(run, tmp_path / "m.pemn", tolerance=1e-3)
+    needed = int(str(refused.value).partition("float16 takes ")[2].split()[0].replace(",", ""))
+    assert needed > 2_000
+    assert set(export_run(run, tmp_path / "m.pemn", budget=needed).residual_dtypes) == {"float16"}
+
+
+@pytest.mark.slow
+def test_a_short_run_of_a_resnet_fits(tmp_path: Path) -> None:
+    run = _trained(tmp_path, "r", resolve(None, {"model": "resnet", "budget": 6_000, "epochs": 6}))
+    assert 0.97 * 6_000 <= export_run(run, tmp_path / "m.pemn").ledger.file_bytes <= 6_000
 
 
 def test_the_dtype_of_a_run_is_that_of_its_export(tmp_path: Path) -> None:
