@@ -1,11 +1,13 @@
 """Does a run with a byte budget give a file that uses the budget and never exceeds it, and what does the net learn?
 
     python -m benchmarks.budgets --data folder:PATH --describe "CIFAR-10 as JPEG files"
+    python -m benchmarks.budgets --data digits --preset digits --budgets 4000 7000 --seeds 0 1 --out FILE
 
 Each budget is planned, trained, exported, loaded and evaluated as the commands do it. The epoch is chosen on validation
 images; test images are looked at once a run, through the exported file. `--net KEY=VALUE` fixes an argument of the
 model for all budgets, such as the patch, so that a run of minutes says something about the size; accuracies of such
-runs are no measure of what the budgets can hold. Other budgets that `--out` holds stay where all else is the same.
+runs are no measure of what the budgets can hold. `--preset` trains the net and recipe of a preset, to its end, instead.
+Other budgets that `--out` holds stay where all else is the same.
 """
 
 from __future__ import annotations
@@ -26,7 +28,6 @@ from benchmarks.table import render
 from pemn_compress import load_model
 from pemn_compress.data import Splits, load_data
 from pemn_compress.export import export_run
-from pemn_compress.plan import planned
 from pemn_compress.plan.bytes_of_a_net import bytes_of_a_net
 from pemn_compress.train.building import build_model
 from pemn_compress.train.evaluate import evaluate
@@ -35,6 +36,7 @@ from pemn_compress.train.presets import resolve
 from pemn_compress.train.progress import EpochReport, Progress
 from pemn_compress.train.run import RunFolder
 from pemn_compress.train.subset import stratified_subset
+from pemn_compress.train.trial import planned_for
 
 __all__ = ["main", "run_budget"]
 
@@ -47,11 +49,16 @@ class _Shown(Progress):
 
 
 def run_budget(budget: int, seed: int, options: Mapping[str, Any], splits: Splits, folder: Path) -> dict[str, Any]:
-    """Plan, train, export and evaluate one budget; `folder` takes the run and the file."""
+    """Plan, train, export and evaluate one budget; `folder` takes the run and the file.
+
+    `options` may name the `preset` that they add to.
+    """
     described = splits.spec.to_input()
-    asked = resolve("default", {**options, "data": splits.spec.name, "seed": seed, "budget": budget})
+    preset = options.get("preset", "default")
+    chosen = {name: value for name, value in options.items() if name != "preset"}
+    asked = resolve(preset, {**chosen, "data": splits.spec.name, "seed": seed, "budget": budget})
     began = time.perf_counter()
-    config = planned(asked, described)
+    config = planned_for(asked, splits)
     plan_seconds = time.perf_counter() - began
     foreseen = bytes_of_a_net(config, described)
     place = folder / f"{budget}-{seed}"
@@ -67,7 +74,9 @@ def run_budget(budget: int, seed: int, options: Mapping[str, Any], splits: Split
     return {
         "budget": budget,
         "seed": seed,
+        "model": config.model,
         "model_args": dict(config.model_args),
+        "epochs": config.train.epochs,
         "masked_weights": foreseen.weights,
         "foreseen_bytes": foreseen.least.file,
         "steered": foreseen.least.file > budget,
@@ -109,6 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     image_options(parser, limit_train=5_000, epochs=2)
     parser.add_argument("--budgets", nargs="+", type=int, default=list(BUDGETS), help="bytes")
+    parser.add_argument("--preset", default=None, help="its net and recipe, instead of the options for these")
     parser.add_argument("--model", default="convmixer")
     parser.add_argument("--net", nargs="*", default=["patch=4"], metavar="KEY=VALUE", help="arguments of the model")
     parser.add_argument("--limit-held-out", type=int, default=2_000, help="validation and test images (0: all)")
@@ -124,15 +134,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if 0 < limit < len(getattr(splits, name))
     }
     splits = dataclasses.replace(splits, **fewer)
+    shared_options = {"threads": options.threads, "device": options.device}
     net = {key: int(value) for key, _, value in (pair.partition("=") for pair in options.net)}
-    recipe = {
+    recipe: dict[str, Any] = {
         "model": options.model,
         "model_args": net,
         "epochs": options.epochs,
         "batch_size": options.batch_size,
-        "threads": options.threads,
-        "device": options.device,
+        **shared_options,
     }
+    if options.preset is not None:
+        recipe = {"preset": options.preset, **shared_options}
     facts = {
         "kind": splits.spec.name.partition(":")[0],
         "description": options.describe,

@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.markdown import byte_count, table, where
 
-__all__ = ["budgets", "recipes"]
+__all__ = ["budgets", "budgets_digits", "recipes"]
 
 
 def budgets(results: Mapping[str, Any]) -> str:
@@ -31,6 +31,32 @@ def budgets(results: Mapping[str, Any]) -> str:
         f"Files of runs with a budget, after {epochs} on {images}:"
         " long enough for the size, too short for the accuracy"
         f" (`python -m benchmarks.budgets`, {where(results)}):\n\n{table(header, rows)}"
+    )
+
+
+def budgets_digits(results: Mapping[str, Any]) -> str:
+    """What the budgets of fully trained nets for the digits were filled with."""
+    rows = []
+    for budget in dict.fromkeys(run["budget"] for run in results["runs"]):
+        runs = [run for run in results["runs"] if run["budget"] == budget]
+        widths = sorted({run["model_args"]["hidden"] for run in runs})
+        used = [100 * run["used"] for run in runs]
+        rows.append(
+            (
+                byte_count(budget),
+                f"{runs[0]['model']}, depth {runs[0]['model_args']['depth']}, hidden {' or '.join(map(str, widths))}",
+                f"{min(used):.1f} to {max(used):.1f} %",
+                f"{sum(run['validation_accuracy'] for run in runs) / len(runs):.1f}",
+                f"{sum(run['test_accuracy'] for run in runs) / len(runs):.1f}",
+            )
+        )
+    header = ("budget", "net", "used", "validation %", "test %")
+    seeds, epochs = len({run["seed"] for run in results["runs"]}), results["runs"][0]["epochs"]
+    budgets = " ".join(dict.fromkeys(str(run["budget"]) for run in results["runs"]))
+    return (
+        f"The digits, trained in full ({epochs} epochs, {seeds} seeds; `python -m benchmarks.budgets --data digits"
+        f" --preset digits --limit-train 0 --limit-held-out 0 --budgets {budgets} --seeds 0 1 --out"
+        f" benchmarks/results/budgets_digits.json`, {where(results)}):\n\n{table(header, rows)}"
     )
 
 

@@ -54,8 +54,8 @@ def command(
 
     "at most" is the file with masks that no coder can shrink and everything else in a byte a value; what the budget
     leaves goes to its precision. A net that "fits" cannot exceed the budget. One that is "steered" has masks that
-    usually code smaller; training sees to it that they do. `train --budget` takes the first net. Options of the net
-    and its masks mean what they mean there.
+    usually code smaller; training sees to it that they do. `train --budget` takes the first net, made wider or narrower
+    where a trial on its images says so. Options of the net and its masks mean what they mean there.
 
     \b
     Examples:
