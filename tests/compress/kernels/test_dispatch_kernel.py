@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,12 +14,12 @@ import torch
 from torch import nn
 
 import pemn_compress as pemn
-from pemn_compress import packed_op, rebuild
+from pemn_compress import decoded, loading, packed_op, rebuild
 from pemn_compress.arriving import Arriving
 from pemn_compress.kernels import packed
 from pemn_compress.kernels import reconstruct as kernels
 from pemn_compress.kernels.room import takes_stores
-from pemn_compress.loading import rebuild_model, rebuild_state
+from pemn_compress.loading import rebuild_model
 from pemn_compress.saving import to_content
 from pemn_formats import reconstruct as reference
 from pemn_formats.content import Content
@@ -49,8 +50,8 @@ def net() -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(32, 64, 1, stride=2), nn.Flatten(), nn.Linear(256, 7), nn.Linear(7, 3))
 
 
-def content(scale: str = "channel") -> Content:
-    options = {"strategy": "rp", "values": 251, "alphabet": "ternary", "scale": scale}
+def content() -> Content:
+    options = {"strategy": "rp", "values": 251, "alphabet": "ternary", "scale": "channel"}
     return to_content(pemn.mask_(net(), pemn.MaskConfig(**options)))  # type: ignore[arg-type]
 
 
@@ -121,13 +122,22 @@ def test_packed_layers_multiply_in_the_kernel(device: str, monkeypatch: pytest.M
         torch.testing.assert_close(found.float(), plain(inputs), rtol=2e-2, atol=2e-2)
 
 
-def test_a_state_has_the_same_bits_as_without_kernels(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    held = content("tensor")
-    with monkeypatch.context() as patch:
-        patch.setattr(rebuild, "usable", lambda device: False)
-        expected = rebuild_state(held, dtype=torch.bfloat16)
-    found = rebuild_state(held, device=device, dtype=torch.bfloat16)
-    assert {name: raw(value) for name, value in found.items()} == {name: raw(v) for name, v in expected.items()}
+def test_a_file_is_loaded_through_the_kernels(device: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the file to the model, every launch on the way; the CPU's own way gives what is expected."""
+    path = tmp_path / "net.pemn"
+    pemn.save_model(pemn.mask_(net(), pemn.MaskConfig(scale="channel", distribution="normal")), path)
+    expected = pemn.load_file(path, dtype=torch.float16)
+    monkeypatch.setattr(loading, "worthwhile", lambda device: True)
+    for module in (loading, decoded):
+        monkeypatch.setattr(module, "lies_on", lambda held, device: False)
+    calls = spied(monkeypatch, kernels, "reconstruct_many")
+    states = [
+        pemn.load_file(path, device=device, dtype=torch.float16),
+        pemn.load_model(path, into=net(), device=device, dtype=torch.float16).state_dict(),
+    ]
+    assert [len(call[1]) for call in calls] == [3, 3]
+    for state in states:
+        assert {name: raw(value) for name, value in state.items()} == {n: raw(v) for n, v in expected.items()}
 
 
 @pytest.mark.parametrize("fill", [{"values": 251}, {"values": 251, "distribution": "normal"}, {"strategy": "mp"}])
