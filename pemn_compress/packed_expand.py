@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,9 +21,9 @@ from pemn_formats.fills import PERMUTATION_STREAM
 from pemn_formats.native import compiled
 from pemn_formats.value_blocks import BLOCK, ValueBlocks, word_of
 
-__all__ = ["dense_weight", "expanded"]
+__all__ = ["Parts", "dense_weight", "expanded", "in_parts"]
 
-_JOB = 1 << 20  # weights that a thread takes at a time
+_JOB = 1 << 19  # weights that a thread takes at a time
 _DTYPES = {torch.float32: "float32", torch.float16: "float16", torch.bfloat16: "bfloat16"}
 _LOW = (1 << 64) - 1
 
@@ -40,41 +42,80 @@ def expanded(
     dtype: torch.dtype,
 ) -> torch.Tensor:
     """Return the dense weight of a `PackedWeight`, rounded once to `dtype`."""
-    if scale.device.type != "cpu" or dtype not in _DTYPES:
+    if not in_parts(scale.device, dtype):
         return dense_weight(keep, flip, values, scale, shape, source, seed, stream, length, span).to(dtype)
-    name, unsigned = _DTYPES[dtype], seed & _LOW
-    blocks = _blocks(values, scale, shape, (source, unsigned, stream, length, span), name)
     out = torch.empty(*shape, dtype=dtype)
-    words = out.view(-1).view(torch.int32 if dtype == torch.float32 else torch.int16).numpy().view(word_of(name))
-    # One value, and where it is negated, is all there is to +1 and -1 of one scale.
-    constant = source == "ones" and scale.numel() == 1
-    drawn = blocks.signs_only and flip is None
-
-    def work(first: int) -> None:
-        loops = compiled()
-        chosen = RowSelect() if loops is None else loops.select
-        with np.errstate(over="ignore"):
-            for start in range(first, min(first + _JOB, words.size), BLOCK):
-                part = words[start : start + BLOCK]
-                kept, flipped = _bits(keep, start, part.size), _bits(flip, start, part.size)
-                if drawn:
-                    flipped = blocks.signs(start, part.size)[: -(-part.size // 8)]
-                chosen(part, kept, flipped, blocks.magnitude if constant or drawn else blocks.bits(start, part.size))
-
-    starts = range(0, words.size, _JOB)
-    threads = min(torch.get_num_threads(), len(starts))
-    if threads > 1:
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(work, starts))
-    else:
-        for first in starts:
-            work(first)
+    with Parts(keep, flip, values, scale, shape, source, seed, stream, length, span, dtype) as parts:
+        parts.write(out.view(-1), 0)
     return out
 
 
-def _bits(plane: torch.Tensor | None, start: int, count: int) -> npt.NDArray[np.uint8] | None:
+def in_parts(device: torch.device, dtype: torch.dtype) -> bool:
+    """Say whether `Parts` serves a device and a dtype."""
+    return device.type == "cpu" and dtype in _DTYPES
+
+
+class Parts:
+    """A packed weight on the CPU, from which any part can be expanded; use it as a context manager."""
+
+    def __init__(
+        self,
+        keep: torch.Tensor | None,
+        flip: torch.Tensor | None,
+        values: torch.Tensor | None,
+        scale: torch.Tensor,
+        shape: Sequence[int],
+        source: str,
+        seed: int,
+        stream: int,
+        length: int,
+        span: int,
+        dtype: torch.dtype,
+    ) -> None:
+        self._keep, self._flip = (None if plane is None else plane.numpy() for plane in (keep, flip))
+        self._blocks = _blocks(values, scale, shape, (source, seed & _LOW, stream, length, span), _DTYPES[dtype])
+        self._dtype = dtype
+        # One value, and where it is negated, is all there is to +1 and -1 of one scale.
+        self._constant = source == "ones" and scale.numel() == 1
+        self._drawn = self._blocks.signs_only and flip is None
+        threads = min(torch.get_num_threads(), -(-math.prod(shape) // _JOB))
+        self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
+
+    def __enter__(self) -> Parts:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown()
+
+    def write(self, out: torch.Tensor, first: int) -> None:
+        """Write the weights from `first`, a multiple of 32, over a flat and contiguous tensor of the dtype."""
+        bits = torch.int32 if self._dtype == torch.float32 else torch.int16
+        words = out.view(bits).numpy().view(word_of(_DTYPES[self._dtype]))
+        starts = range(0, words.size, _JOB)
+        if self._pool is None or len(starts) == 1:
+            for start in starts:
+                self._write(words[start : start + _JOB], first + start)
+            return
+        for done in [self._pool.submit(self._write, words[at : at + _JOB], first + at) for at in starts]:
+            done.result()
+
+    def _write(self, words: npt.NDArray[Any], first: int) -> None:
+        loops = compiled()
+        chosen = RowSelect() if loops is None else loops.select
+        with np.errstate(over="ignore"):
+            for at in range(0, words.size, BLOCK):
+                part, start = words[at : at + BLOCK], first + at
+                kept, flipped = _bits(self._keep, start, part.size), _bits(self._flip, start, part.size)
+                if self._drawn:
+                    flipped = self._blocks.signs(start, part.size)[: -(-part.size // 8)]
+                one = self._constant or self._drawn
+                chosen(part, kept, flipped, self._blocks.magnitude if one else self._blocks.bits(start, part.size))
+
+
+def _bits(plane: npt.NDArray[np.uint8] | None, start: int, count: int) -> npt.NDArray[np.uint8] | None:
     """The packed bits of `count` weights from `start`, a multiple of 8."""
-    return None if plane is None else plane.numpy()[start // 8 :][: -(-count // 8)]
+    return None if plane is None else plane[start // 8 :][: -(-count // 8)]
 
 
 def _blocks(
@@ -119,9 +160,7 @@ def dense_weight(
     span: int,
 ) -> torch.Tensor:
     """Return the dense weight of a `PackedWeight`, float32 of its shape, with torch alone, on any device."""
-    count = 1
-    for side in shape:
-        count *= side
+    count = math.prod(shape)
     device, unsigned = scale.device, seed & _LOW
     if source == "ones":
         base = torch.ones(count, device=device)

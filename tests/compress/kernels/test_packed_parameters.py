@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
 import pemn_compress as pemn
-from pemn_compress import packed_expand
 from pemn_compress.loading import rebuild_model
 from pemn_compress.models import build
-from pemn_compress.packed_expand import dense_weight, expanded
 from pemn_compress.packed_layers import PackedLinear, PackedTensor
-from pemn_compress.packed_op import packed_weight
 from pemn_compress.packed_parameter import PackedParameter
-from pemn_compress.packed_weight import pack_weight
 from pemn_compress.saving import to_content
 from pemn_formats.content import Content
 
@@ -114,8 +109,7 @@ def test_attention_gives_what_dense_attention_gives(kind: str, dtype: torch.dtyp
     dense, packed = both(ATTENTION[kind](), dtype)
     inputs = drawn(2, 5, 32, dtype=dtype)
     assert torch.equal(packed(inputs), dense(inputs))
-    matrices = [name for name, held in packed.named_parameters() if held.dim() > 1]
-    assert matrices == []
+    assert [name for name, held in packed.named_parameters() if held.dim() > 1] == []
 
 
 @torch.no_grad()
@@ -168,7 +162,7 @@ def test_whole_models_hold_a_bit_a_weight(model: nn.Module, size: int, whole: fl
 def test_a_weight_is_gone_after_its_pass() -> None:
     """Nothing that a forward pass leaves behind holds dense weights."""
     packed = both(nn.Sequential(nn.Conv2d(4, 4, 3), nn.Flatten(2), Selfish()))[1]
-    packed(drawn(1, 4, 8, 8)[..., :6, :].reshape(1, 4, 8, 6).new_zeros(1, 4, 10, 6))
+    packed(drawn(1, 4, 10, 6))
     held = [value for module in packed.modules() for value in vars(module).values() if isinstance(value, torch.Tensor)]
     assert held == []
 
@@ -238,7 +232,7 @@ def test_a_layer_under_two_names_and_one_with_hooks() -> None:
 
 
 @torch.no_grad()
-def test_the_model_itself_and_a_compiled_one(tmp_path: Path) -> None:
+def test_the_model_itself_and_a_compiled_one() -> None:
     torch.compiler.reset()
     inputs = drawn(3, 32)
     dense, packed = both(nn.Linear(32, 8))
@@ -254,53 +248,3 @@ def test_the_model_itself_and_a_compiled_one(tmp_path: Path) -> None:
         packed = rebuild_model(content, into=into, packed=True)  # type: ignore[arg-type]
         assert torch.equal(packed(inputs), dense(inputs))
         assert sum(isinstance(part, PackedTensor) for part in packed.modules()) == 2
-
-
-@pytest.mark.parametrize("alphabet", ["keep", "sign", "ternary"])
-@pytest.mark.parametrize(
-    "fill",
-    [{}, {"strategy": "rp", "values": 23}, {"strategy": "rp", "values": 40, "mode": "rand"}, {"strategy": "mp"}],
-    ids=["full", "rp", "rand", "mp"],
-)
-def test_every_way_of_expanding_gives_the_same_bytes(
-    fill: dict[str, object], alphabet: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model = nn.Sequential(nn.Conv2d(3, 7, 3), nn.ConvTranspose1d(5, 6, 7), nn.Linear(777, 700, bias=False))
-    for distribution, scale in (
-        ("signed", "channel"),
-        ("signed", "tensor"),
-        ("normal", "tensor"),
-        ("uniform", "channel"),
-    ):
-        options = {"distribution": distribution, "scale": scale, "alphabet": alphabet, **fill}
-        content = content_of(model, **options)
-        for tensor in content.masked:
-            held = pack_weight(content, tensor)
-            arguments = (held.keep, held.flip, held.values, held.scale.view(torch.float32), held.shape, held.source)
-            numbers = (held.seed, held.stream, held.length, held.span)
-            plain = dense_weight(*arguments, *numbers)
-            for dtype in DTYPES:
-                expected = plain.to(dtype).view(torch.uint8)
-                assert torch.equal(expanded(*arguments, *numbers, dtype).view(torch.uint8), expected)
-                with monkeypatch.context() as without:
-                    without.setattr(packed_expand, "compiled", lambda: None)
-                    assert torch.equal(expanded(*arguments, *numbers, dtype).view(torch.uint8), expected)
-            rebuilt = rebuild_model(content, into=copy.deepcopy(model)).get_parameter(tensor.name)
-            assert torch.equal(plain.view(torch.int32), rebuilt.view(torch.int32))
-
-
-def test_the_operator_is_sound() -> None:
-    packed = both(nn.Sequential(nn.Conv2d(3, 4, 3)))[1]
-    part = packed.get_submodule("0").parametrizations["weight"][0]  # type: ignore[index]
-    scale = part.scale.view(torch.float32)
-    arguments = (part.keep, part.flip, part.values, scale, [4, 3, 3, 3], *part.source, torch.float16)
-    torch.library.opcheck(packed_weight, arguments, test_utils=("test_schema", "test_faketensor"))
-
-
-@pytest.mark.parametrize("store", ["seed", "vector"])
-def test_a_table_of_values_is_held_once(store: str) -> None:
-    model = nn.Sequential(*(nn.Linear(64, 64, bias=False) for _ in range(4)))
-    options = pemn.MaskConfig(strategy="rp", values=1000, mode="rand", distribution="normal")
-    content = to_content(pemn.mask_(copy.deepcopy(model), options), store=store)
-    packed = rebuild_model(content, into=copy.deepcopy(model), packed=True)
-    assert bytes_held(packed) == 4 * (64 * 64 // 8 + 4) + 4 * 1000
