@@ -65,7 +65,7 @@ def read_streams(
                     pass
                 elif pool is not None:
                     pending.append((number, end, pool.submit(_decode, section, placed, stored, outs[number])))
-                elif not failures:
+                elif not failures or number < min(failures):
                     settle(number, end, _decode(section, placed, stored, outs[number]))
                 hashing.add(number, stored)
                 while pending and (len(pending) > 2 * threads or pending[0][2].done()):

@@ -117,6 +117,22 @@ def test_damage_is_told_as_without_handing_over(threads: int) -> None:
         assert 0 < len(taken.tensors) <= most
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+def test_of_several_wrong_sections_the_first_of_the_file_is_named(threads: int) -> None:
+    """Though handing over reads the residual before the masks."""
+    forged = Forge.of(encode(SAMPLES["channel_scale"]()))
+    forged.sections[1][0].ones += 1
+    forged.sections[2][0] = Piece(1, 0, b"no zstd")
+    messages = []
+    for ready in (None, Taken()):
+        with Reader.open(forged.build(), threads=threads) as reader, pytest.raises(FormatError) as found:
+            reader.model(ready=ready)
+        messages.append(str(found.value))
+        assert ready is None or not ready.groups
+    assert messages[0].startswith("a chunk of the masks ")
+    assert messages[0] == messages[1]
+
+
 @pytest.mark.usefixtures("_a_tensor_a_group")
 def test_a_mask_that_breaks_a_rule_is_not_handed_over() -> None:
     """A chunk to itself, so that the tensors before it are."""
