@@ -24,10 +24,12 @@ def packed_inference(results: Mapping[str, Any]) -> str:
     ]
     header = ("network", "masked weights", "masked weights held", "whole model held")
     times = tuple(f"forward pass, batch {batch}, over dense" for batch in batches)
+    count = results["environment"]["threads"]
+    threads = "one thread" if count == 1 else f"{count} threads"
     return (
         "Bytes that a packed model holds (default masks) and their part of those of the dense float16 model, and the"
         f" time of a forward pass in {results['models'][0]['forward_dtype']} over that of dense weights, in turns"
-        f" (`python -m benchmarks.packed_inference`, {where(results)}):\n\n{table(header + times, rows)}\n\n"
+        f" (`python -m benchmarks.packed_inference`, {where(results)}, {threads}):\n\n{table(header + times, rows)}\n\n"
         f"{_layers(results)}"
     )
 
