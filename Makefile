@@ -4,11 +4,12 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMPS := $(VENV)/.stamps
 
-.PHONY: help demo test lint types check clean
+.PHONY: help demo test sanitize lint types check clean
 
 help:
 	@echo "make demo   train, export, load, evaluate and measure a network on the embedded digits (a few minutes, CPU)"
 	@echo "make test   install what the tests need and run them"
+	@echo "make sanitize  fuzz the compiled loops under the compiler's sanitizers"
 	@echo "make check  lint and type-check"
 	@echo "make clean  remove what the other targets made"
 
@@ -30,6 +31,9 @@ demo: $(STAMPS)/run
 
 test: $(STAMPS)/dev
 	$(BIN)/python -m pytest -n auto --maxprocesses 4
+
+sanitize: $(STAMPS)/dev
+	.ci/sanitized
 
 lint: $(STAMPS)/dev
 	$(BIN)/ruff check .
