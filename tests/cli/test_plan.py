@@ -89,3 +89,21 @@ def test_train_and_export_keep_a_budget(run: Callable[..., Any], tmp_path: Path)
     failed = run("export", tmp_path / "n.pemn", "--runs-dir", tmp_path, "--no-eval", "--budget", "1KB")
     assert failed.code == 1
     assert "more than the budget of 1,000 B" in failed.err
+
+
+def test_train_says_when_no_epoch_fits(run: Callable[..., Any], tmp_path: Path) -> None:
+    small = ("--limit-train", 100, "--epochs", 1, "--threads", 1, "--runs-dir", tmp_path, "--run", "r")
+    trained = run("train", "--model-arg", "hidden=64", "--budget", "1650", *small)
+    assert trained.code == 0, trained.err
+    assert "budget      1,650 B, which no epoch's file fits" in trained.out
+    assert "next" not in trained.out
+    warning = trained.err.splitlines()[-1]
+    assert warning.startswith(
+        "warning: no epoch's file fits the budget of 1,650 B, and export will refuse it; train for"
+    )
+    again = json.loads(run("train", "--resume", tmp_path / "r", "--json").out)
+    assert again["fits"] is False
+    enough = warning.partition("with a budget of ")[2].split()[0].replace(",", "")
+    for budget, code in ((int(enough) - 1, 1), (int(enough), 0)):
+        refused = run("export", tmp_path / "m.pemn", "--run", tmp_path / "r", "--no-eval", "--budget", budget)
+        assert refused.code == code, refused.err
