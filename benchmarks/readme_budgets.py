@@ -63,8 +63,9 @@ def budgets_digits(results: Mapping[str, Any]) -> str:
 def recipes(results: Mapping[str, Any]) -> str:
     """Every candidate of every size, the chosen one in bold."""
     rows = []
+    chosen_of = results["winners"]
     for run in results["runs"]:
-        chosen = results["winners"][str(run["budget"])] == run["candidate"]
+        chosen = chosen_of[str(run["budget"])] == run["candidate"]
         net = ", ".join(f"{name} {value}" for name, value in sorted(run["model_args"].items()))
         rows.append(
             (
@@ -80,8 +81,13 @@ def recipes(results: Mapping[str, Any]) -> str:
     header = ("size", "candidate", "net", "images x epochs", "file", "validation %", "test %")
     seeds = len({run["seed"] for run in results["runs"]})
     data = results["data"]
+    tried = {
+        budget: {run["candidate"] for run in results["runs"] if str(run["budget"]) == budget} for budget in chosen_of
+    }
+    alone = [byte_count(int(budget)) for budget, names in tried.items() if len(names) == 1]
+    remark = f"\n\nOf {' and '.join(alone)} one candidate ran: its net was not chosen among others." if alone else ""
     return (
         f"Nets for a file of a given size, {data['description'] or data['kind']}, {seeds} seed{'s' * (seeds > 1)} each;"
         " the validation images choose (bold) among candidates that ran, after short runs"
-        f" (`python -m benchmarks.recipes`, {where(results)}):\n\n{table(header, rows)}"
+        f" (`python -m benchmarks.recipes`, {where(results)}):\n\n{table(header, rows)}{remark}"
     )

@@ -78,8 +78,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "erasing": 0.2,
     },
     "12kb": _sized(12_000, "resnet", depth=14, width=13),
-    "33kb": _sized(33_000, "convmixer", dim=261, depth=3, kernel=5, patch=4),
-    "66kb": _sized(66_000, "resnet", depth=8, width=54),
+    "33kb": _sized(33_000, "resnet", depth=14, width=23),
+    "66kb": _sized(66_000, "resnet", depth=14, width=34),
     "170kb": _sized(170_000, "convmixer", dim=664, depth=3, kernel=5, patch=4),
 }
 """Options by preset, under the names of `RunConfig.to_options`."""
