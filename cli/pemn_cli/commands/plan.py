@@ -126,7 +126,7 @@ def _print(budget: int, spec: DataSpec, found: list[Candidate]) -> None:
 def _print_basis(budget: int, family: str, known: Measured | None) -> None:
     """On what the order rests, and which net was measured near the budget."""
     print_line()
-    measured = "measured at 12 and 33 kB" if family == "resnet" else "a rule of thumb, not measured"
+    measured = "measured at 12, 33 and 66 kB" if family == "resnet" else "a rule of thumb, not measured"
     print_line(f"the order of depths is {measured}; other families are not compared")
     if known is not None:
         how = f"train --preset {known.preset}, or train --budget {budget} {known.options}"
