@@ -33,7 +33,7 @@ test: $(STAMPS)/dev
 	$(BIN)/python -m pytest -n auto --maxprocesses 4
 
 sanitize: $(STAMPS)/dev
-	.ci/sanitized
+	PYTHON=$(BIN)/python .ci/sanitized
 
 lint: $(STAMPS)/dev
 	$(BIN)/ruff check .

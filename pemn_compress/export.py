@@ -33,6 +33,7 @@ from pemn_compress.train.run import RunFolder
 from pemn_compress.within import content_within
 from pemn_formats.atomic import atomic_write, check_writable
 from pemn_formats.codecs import MASK_CODECS, encoders
+from pemn_formats.content import LOG8
 from pemn_formats.errors import PemnError
 from pemn_formats.ledger import Ledger
 from pemn_formats.reader import Reader
@@ -158,7 +159,7 @@ def export_run(
     else:
         inputs, source = held_out_inputs(*images), "test images"
     change = logit_change(model, plain, inputs, source, device)
-    if budget is not None and change.relative > tolerance and not lossless:
+    if budget is not None and change.relative > tolerance and any(entry.dtype == LOG8 for entry in decoded.residual):
         check_change(change, tolerance, _remedy_within(model, budget, effort, input=run.input, store=store))
     check_change(change, tolerance)
     before = after = None

@@ -178,7 +178,7 @@ class _Training:
             density=self.best["density"],
             estimated_bytes=self.best["bytes"],
             seconds=self.seconds,
-            fits=self.best["admitted"],
+            fits=self.best.get("admitted", True),
         )
         if self.run is not None and self.ranks.first:
             self.run.write_result(result.to_dict())

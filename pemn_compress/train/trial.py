@@ -72,10 +72,12 @@ def saved_in_a_trial(options: RunConfig, splits: Splits) -> float:
     if not len(held):
         held = stratified_subset(splits.train, min(_HELD_OUT, len(splits.train)), options.train.seed)
     model = build_model(options, splits.spec.to_input())
+    # A run that holds nothing out chooses on the test images, and a trial must not.
+    part = options.train.validation or 0.1
     fit(
         model,
         dataclasses.replace(splits, train=images, validation=held, test=held),
-        dataclasses.replace(options.train, epochs=epochs, select_on="validation", compile=False),
+        dataclasses.replace(options.train, epochs=epochs, select_on="validation", validation=part, compile=False),
     )
     content = to_content(model.cpu(), input=splits.spec.to_input(), residual_dtype=SMALLEST_DTYPE)
     with Reader.open(encode(content)) as reader:

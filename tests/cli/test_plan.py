@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 
 def test_the_table(run: Callable[..., Any]) -> None:
@@ -89,6 +90,21 @@ def test_train_and_export_keep_a_budget(run: Callable[..., Any], tmp_path: Path)
     failed = run("export", tmp_path / "n.pemn", "--runs-dir", tmp_path, "--no-eval", "--budget", "1KB")
     assert failed.code == 1
     assert "more than the budget of 1,000 B" in failed.err
+
+
+@pytest.mark.parametrize(("chosen", "advised"), [(("--depth", 8), True), (("--width", 4), False)])
+def test_train_names_the_measured_net_where_a_plan_chose(
+    run: Callable[..., Any], tmp_path: Path, chosen: tuple[object, ...], advised: bool
+) -> None:
+    for place in (tmp_path / "images" / split / label for split in ("train", "test") for label in "ab"):
+        place.mkdir(parents=True)
+        for shade in range(8):
+            Image.new("RGB", (32, 32), (32 * shade, 0, 0)).save(place / f"{shade}.png")
+    small = ("--epochs", 1, "--threads", 1, "--runs-dir", tmp_path / "runs")
+    data = ("--data", f"folder:{tmp_path / 'images'}", "--validation", 0.25)
+    trained = run("train", *data, "--model", "resnet", *chosen, "--budget", "12KB", *small)
+    assert trained.code == 0, trained.err
+    assert ("measured near 12.0 kB" in trained.err) is advised
 
 
 def test_train_says_when_no_epoch_fits(run: Callable[..., Any], tmp_path: Path) -> None:

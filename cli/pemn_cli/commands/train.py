@@ -124,11 +124,13 @@ def _announce(ready: Job) -> None:
 
 
 def _advise(ready: Job) -> None:
-    """Name the net that was measured near the budget, where the run's is of another model or depth."""
+    """Name the net that was measured near the budget, where a plan chose one of another model or depth."""
     from pemn_compress.plan import measured_near
 
     options = ready.options
-    known = measured_near(options.budget, ready.run.input) if options.budget is not None else None
+    if options.budget is None or "depth" not in options.model_args:
+        return
+    known = measured_near(options.budget, ready.run.input)
     if known is not None and (options.model, options.model_args["depth"]) != (known.model, known.model_args["depth"]):
         status(f"measured near {size(known.budget)} on CIFAR-10: {known.shape}; for it, add {known.options}")
 

@@ -95,6 +95,16 @@ def test_a_steered_run_resumes_to_the_same_bits(steered: RunFolder, tmp_path: Pa
     assert again.result["density"] == (steered.result or {})["density"]
 
 
+def test_a_run_from_before_budgets_resumes(tmp_path: Path) -> None:
+    run = _trained(tmp_path, "r", resolve(None, {**SMALL, "epochs": 1}))
+    (run.path / "result.json").unlink()
+    state = run.newest_checkpoint(lambda line: None)
+    assert state is not None
+    del state["best"]["admitted"]
+    run.save_checkpoint(state, 1)
+    assert resume(RunFolder.open(run.path)).train().fits
+
+
 def test_an_export_that_cannot_fit_says_so(tmp_path: Path) -> None:
     run = _trained(tmp_path, "r", resolve(None, {**SMALL, "epochs": 1, "budget": 2_000}))
     with pytest.raises(PemnError, match=r"more than the budget of 1,000 B; train a smaller net"):
@@ -133,6 +143,8 @@ def test_advice_about_rounding_is_for_the_budget(tmp_path: Path) -> None:
         export_run(run, tmp_path / "m.pemn", tolerance=1e-3)
     needed = int(str(refused.value).partition("float16 takes ")[2].split()[0].replace(",", ""))
     assert needed > 2_000
+    with pytest.raises(PemnError, match="float16 or float32 or lossless"):
+        export_run(run, tmp_path / "m.pemn", residual_dtype="float16", budget=needed, tolerance=0)
     assert set(export_run(run, tmp_path / "m.pemn", budget=needed).residual_dtypes) == {"float16"}
 
 
