@@ -38,17 +38,20 @@ class Handover:
         self._places = list(reversed(places))
         self._content: Content | None = None
         self._group: list[MaskedTensor] = []
+        self._failed = False
 
     def __call__(self, masks: memoryview, end: int) -> None:
         """Take the stream of masks, decoded up to `end`."""
+        if self._failed:
+            return
         try:
             self._cut(masks, end)
             if self._content is None:
                 self._content = self._rest()
         except FormatError:
-            # The reader meets it again, after the digest that says more surely what is wrong.
-            self._places.clear()
-            self._group.clear()
+            # The reader meets it again, after the digest that says more surely what is wrong; this looks only once.
+            self._failed = True
+            return
         held = sum(tensor.mask_bytes for tensor in self._group)
         if self._content is not None and self._group and (held >= _GROUP_BYTES or not self._places):
             self._ready(self._content, self._group)

@@ -14,12 +14,13 @@ from samples import SAMPLES, masked_tensor, random_bits, same
 
 from pemn_formats import handover
 from pemn_formats.bundle import join
-from pemn_formats.content import Content, MaskedTensor, Prototype
+from pemn_formats.content import Content, MaskedTensor, Prototype, ResidualSpec, ResidualTensor
 from pemn_formats.errors import FormatError
 from pemn_formats.limits import CHUNK_BYTES
 from pemn_formats.prelude import PRELUDE_BYTES
 from pemn_formats.reader import Reader, read_model
 from pemn_formats.sections import Placed, Section
+from pemn_formats.stored_entries import Entries
 from pemn_formats.writer import encode
 
 COUNT = 8 * CHUNK_BYTES + 4096
@@ -144,6 +145,28 @@ def test_a_mask_that_breaks_a_rule_is_not_handed_over() -> None:
     with Reader.open(forged.build()) as reader, pytest.raises(FormatError, match="the mask of 'w' has a pad bit set"):
         reader.model(ready=taken)
     assert [tensor.name for tensor in taken.tensors] == ["a"]
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_values_that_break_a_rule_are_looked_at_twice_at_most(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not once for each chunk of the masks: a small file could take hours."""
+    scale = ResidualTensor("t0", (8,), "scale", "float32", values=np.ones(8, np.float32))
+    masked = (replace(CONTENT.masked[0], shape=(8, COUNT // 8), scale=None), *CONTENT.masked[1:])
+    forged = Forge.of(encode(replace(CONTENT, masked=masked, residual=(scale,))))
+    forged.sections[2][0] = Piece(1, 0, b"\xff")
+    looked: list[str] = []
+    real = Entries._as_residual
+
+    def as_residual(self: Entries, spec: ResidualSpec, data: bytes | memoryview) -> ResidualTensor:
+        looked.append(spec.name)
+        return real(self, spec, data)
+
+    monkeypatch.setattr(Entries, "_as_residual", as_residual)
+    taken = Taken()
+    with Reader.open(forged.build(), threads=threads) as reader, pytest.raises(FormatError, match="not finite"):
+        reader.model(ready=taken)
+    assert not taken.groups
+    assert looked == ["t0", "t0"]  # before the masks, and after the digest
 
 
 @pytest.mark.parametrize("threads", [1, 3])
