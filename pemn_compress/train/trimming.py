@@ -20,7 +20,8 @@ def trim_(model: nn.Module, fits: Callable[[], bool]) -> bool:
     """Take weights out of the masks of a model with threshold masks until it fits; whether it does then.
 
     The weights that go are those whose scores are the smallest beside the mean of their tensor; their scores change
-    sign. As few go as nine halvings of half of the kept ones find; where half is too little, none does.
+    sign; of equal ones the first go first. As few go as nine halvings of half of the kept ones find; where half is too
+    little, none does.
 
     Args:
         model: the model, whose masks are one bit a weight.
@@ -28,13 +29,16 @@ def trim_(model: nn.Module, fits: Callable[[], bool]) -> bool:
     """
     scores = [score for _, _, score in masked_weights(model)]
     before = [score.detach().clone() for score in scores]
-    sure = [score / (score.abs().mean() or 1.0) for score in before]
-    kept = torch.cat([each[each > 0].flatten() for each in sure]).sort().values
+    sure = torch.cat([(score / (score.abs().mean() or 1.0)).flatten() for score in before])
+    kept = (sure > 0).nonzero().flatten()
+    kept = kept[sure[kept].argsort(stable=True)]
 
     def fits_without(count: int) -> bool:
-        least = kept[count - 1] if count else kept.new_zeros(())
-        for score, own, each in zip(scores, before, sure, strict=True):
-            score.copy_(torch.where((each > 0) & (each <= least), -own, own))
+        gone = torch.zeros_like(sure, dtype=torch.bool)
+        gone[kept[:count]] = True
+        parts = torch.split(gone, [score.numel() for score in scores])
+        for score, own, part in zip(scores, before, parts, strict=True):
+            score.copy_(torch.where(part.view(own.shape), -own, own))
         return fits()
 
     low, high = 0, int(_MOST * len(kept))

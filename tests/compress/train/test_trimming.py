@@ -37,6 +37,17 @@ def test_as_few_go_as_are_needed_and_the_least_sure_ones(alphabet: str) -> None:
     assert torch.cat(gone).max() < torch.cat(left).min()
 
 
+@torch.no_grad()
+def test_of_equal_scores_no_more_than_half_go() -> None:
+    model = net("keep")
+    for _, _, score in masked_weights(model):
+        score.fill_(0.5)
+    assert trim_(model, lambda: kept(model) <= 1_400)
+    assert 1_400 - 1_600 // 2**9 <= kept(model) <= 1_400
+    assert not trim_(model, lambda: kept(model) <= 600)
+    assert kept(model) >= 1_397
+
+
 def test_a_net_that_would_lose_more_than_half_is_left_as_it_is() -> None:
     model = net("keep")
     before = [score.detach().clone() for _, _, score in masked_weights(model)]
