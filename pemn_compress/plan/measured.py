@@ -16,7 +16,7 @@ _SIDES = (24, 48)  # of images that resemble those of the measurements, 32 pixel
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """A preset whose net learned most among those tried for its budget (`benchmarks/recipes.py`)."""
+    """A preset whose net learned most among those tried for its budget, be it one (`benchmarks/recipes.py`)."""
 
     preset: str
     budget: int
