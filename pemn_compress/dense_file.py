@@ -9,13 +9,13 @@ import torch
 
 from pemn_compress.loading import rebuild_state
 from pemn_compress.rebuild import check_dtype
+from pemn_compress.safetensors_layout import layout
 from pemn_formats.atomic import atomic_write
 from pemn_formats.bits import as_bytes
 from pemn_formats.bundle import select_task
 from pemn_formats.dense import check_memory, dense_entries, largest_entry
 from pemn_formats.in_turn import in_turn
 from pemn_formats.reader import Reader
-from pemn_formats.safetensors_layout import layout
 
 __all__ = ["write_dense"]
 

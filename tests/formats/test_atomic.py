@@ -69,6 +69,18 @@ def test_what_exists_is_kept_without_force(old: Path) -> None:
     assert old.read_bytes() == OLD
 
 
+def test_a_link_to_nothing_is_replaced_with_force_alone(tmp_path: Path) -> None:
+    link = tmp_path / "link.pemn"
+    link.symlink_to(tmp_path / "nothing")
+    with pytest.raises(PemnError, match=r"link\.pemn is a link to nothing; use --force"), atomic_write(link):
+        pytest.fail("the block must not run")
+    assert link.is_symlink()
+    with atomic_write(link, force=True) as file:
+        file.write(b"new")
+    assert link.read_bytes() == b"new"
+    assert not link.is_symlink()
+
+
 @pytest.mark.parametrize("force", [False, True])
 def test_places_where_no_file_can_be(tmp_path: Path, force: bool) -> None:
     (tmp_path / "file").touch()
