@@ -10,6 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import parametrize
 
 from pemn_compress.maskable import plain_name
+from pemn_compress.packed_layers import PackedTensor
 from pemn_formats.content import Content
 from pemn_formats.errors import PemnError
 from pemn_formats.manifest import Manifest
@@ -24,10 +25,10 @@ class MisfitError(PemnError):
 
 def check_fit(model: nn.Module, content: Content | Manifest, shapes: Mapping[str, tuple[int, ...]]) -> None:
     """Compare a model with a content that is to fill it, whose state dict has these shapes. Errors as `fill_model`."""
+    if any(isinstance(module, PackedTensor) for module in model.modules()):
+        raise PemnError("the model to fill is packed; pass a plain one (with packed=True for another packed one)")
     if any(parametrize.is_parametrized(module) for module in model.modules()):
-        raise PemnError(
-            "the model to fill is parametrized; pass a plain one, or merge_ it first (a packed one is loaded anew)"
-        )
+        raise PemnError("the model to fill is parametrized; pass a plain one, or merge_ it first")
     wanted = {plain_name(name): tuple(value.shape) for name, value in model.state_dict().items()}
     for name, shape in wanted.items():
         if name not in shapes:

@@ -13,6 +13,7 @@ from pemn_compress.models import build
 from pemn_compress.packed_layers import PackedConv1x1, PackedLinear
 from pemn_compress.packed_op import packed_linear
 from pemn_compress.saving import to_content
+from pemn_formats.errors import PemnError
 
 SEED = (1 << 64) - 3
 
@@ -133,3 +134,12 @@ def test_another_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MisfitError, match=r"'4\.weight' has shape \[5, 512\] in the file, \[6, 512\] in the model"):
         pemn.load_model(path, into=wrong, packed=True)
     assert type(wrong[4]) is nn.Linear
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("layers", [slice(4, 5), slice(0, 5)], ids=["linear", "with a 3x3"])
+def test_a_packed_model_is_not_filled(layers: slice, packed: bool) -> None:
+    content = to_content(pemn.mask_(net()[layers]))
+    model = rebuild_model(content, into=net()[layers], packed=True)
+    with pytest.raises(PemnError, match=r"^the model to fill is packed; pass a plain one"):
+        rebuild_model(content, into=model, packed=packed)
