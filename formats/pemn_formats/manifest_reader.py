@@ -23,7 +23,14 @@ from pemn_formats.content import (
 )
 from pemn_formats.errors import FormatError
 from pemn_formats.fields import check_depth, choice, column, float32, integer, json_list, json_object
-from pemn_formats.limits import MAX_DIMS, MAX_EXTRA_DEPTH, MAX_TENSOR_VALUES, MAX_TENSORS
+from pemn_formats.limits import (
+    MAX_DIMS,
+    MAX_DRAWN_TIMES,
+    MAX_DRAWN_VALUES,
+    MAX_EXTRA_DEPTH,
+    MAX_TENSOR_VALUES,
+    MAX_TENSORS,
+)
 from pemn_formats.manifest import Manifest
 from pemn_formats.names import check_name, shown
 from pemn_formats.philox import SEED_LIMIT
@@ -119,6 +126,10 @@ def _check_prototypes(manifest: Manifest) -> None:
         if tensor.span and not tensor.numel <= tensor.span <= largest:
             raise FormatError(f"{shown(tensor.name)} has span {tensor.span}, expected {tensor.numel} to {largest}")
         used.add(tensor.prototype)
+    drawn = sum(manifest.prototypes[tensor.prototype].length for tensor in manifest.masked if tensor.span)
+    most = max(MAX_DRAWN_VALUES, MAX_DRAWN_TIMES * sum(tensor.numel for tensor in manifest.masked))
+    if drawn > most:
+        raise FormatError(f"tensors with a span draw {drawn:,} values of their prototypes in all; the most is {most:,}")
     for index, prototype in enumerate(manifest.prototypes):
         if index not in used:
             raise FormatError(f"prototype {index} is used by no tensor")

@@ -76,6 +76,21 @@ def huge_span(manifest: dict[str, Any]) -> None:
     manifest["masked"]["shapes"][0] = [1 << 41]
 
 
+def many_spans(manifest: dict[str, Any], spans: int = 65) -> None:
+    """A large tensor, and small ones that each draw as many values."""
+    large, count = 1 << 28, spans + 1
+    manifest["prototypes"] = {"lengths": [large], "sources": ["signed"]}
+    manifest["masked"] = {
+        "alphabets": ["sign"] * count,
+        "kept": [],
+        "names": [f"w{index}" for index in range(count)],
+        "prototypes": [0] * count,
+        "scales": manifest["masked"]["scales"][:1] * count,
+        "shapes": [[large], *[[1]] * spans],
+        "spans": [0, *[large] * spans],
+    }
+
+
 KEEP, SIGN, TERNARY, CHANNEL = "keep_tile", "sign_permuted", "ternary_normal", "channel_scale"
 BUNDLE, PATCH, EIGHT, EVERY = "bundle", "patch", "int8_layers", "every_dtype"
 CASES: list[tuple[str, Change, str]] = [
@@ -150,6 +165,7 @@ CASES: list[tuple[str, Change, str]] = [
     (KEEP, put("masked", "scales", 0, None), "'stem.weight' must have either one scale or stored channel scales"),
     (SIGN, put("masked", "spans", 0, 59), "'a' has span 59, expected 60 to 60"),
     (SIGN, put("masked", "spans", 2, 61), "'c' has span 61, expected 18 to 60"),
+    (SIGN, many_spans, "tensors with a span draw 17,448,304,640 values .* in all; the most is 17,179,873,344$"),
     (SIGN, put("masked", "spans", 2, -1), "the span of 'c' is -1, expected 0 to "),
     (SIGN, put("masked", "spans", 2, True), "the span of 'c' must be an integer, found bool"),
     (SIGN, same_name, "the tensor 'a' is stored twice"),
@@ -305,3 +321,10 @@ def test_what_is_written_is_parsed_to_the_same_manifest(content: Content) -> Non
     check(again)
     assert ("x" in json.loads(raw)) == bool(content.extra)
     assert "x" not in json.loads(to_json(manifest, extra=False))
+
+
+def test_as_many_values_may_be_drawn_as_are_allowed() -> None:
+    manifest = Forge.of(FILES[SIGN]).manifest
+    many_spans(manifest, 64)
+    manifest["aliases"], manifest["architecture"] = {}, None
+    assert len(parse(json.dumps(manifest, sort_keys=True, separators=(",", ":")).encode()).masked) == 65

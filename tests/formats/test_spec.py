@@ -16,7 +16,16 @@ from second.numbers import UPPER_HALF, log8_steps
 from spec_vectors import BLOCKS
 
 from pemn_formats.codecs.context import MOST_TIMES
-from pemn_formats.limits import CHUNK_BYTES, MAX_CHUNKS, MAX_DIMS, MAX_MANIFEST_BYTES, MAX_MANIFEST_ITEMS, MAX_TENSORS
+from pemn_formats.limits import (
+    CHUNK_BYTES,
+    MAX_CHUNKS,
+    MAX_DIMS,
+    MAX_DRAWN_TIMES,
+    MAX_DRAWN_VALUES,
+    MAX_MANIFEST_BYTES,
+    MAX_MANIFEST_ITEMS,
+    MAX_TENSORS,
+)
 from pemn_formats.mask_lattice import MOST_BLOCKS
 from pemn_formats.prelude import VERSION
 from pemn_formats.reader import Reader, read
@@ -109,6 +118,7 @@ def test_what_stands_behind_the_dumps_is_what_the_files_hold(name: str) -> None:
         (3, f"more than 2^{MAX_MANIFEST_ITEMS.bit_length() - 1} of the characters"),
         (3, f"at most {MAX_TENSORS:,} masked tensors"),
         (3, f"(1 to {MAX_DIMS} dimensions"),
+        (3, f"at most 2^{MAX_DRAWN_VALUES.bit_length() - 1}, or {MAX_DRAWN_TIMES} times all masked weights"),
         (4, f"chunks of 2^{CHUNK_BYTES.bit_length() - 1} bytes"),
         (6, f"at least 1/{MOST_TIMES} of its bytes"),
         (6, f"have at most 2^{MOST_BLOCKS.bit_length() - 1} blocks together"),

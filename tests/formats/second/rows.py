@@ -39,6 +39,8 @@ def check_model(json: Any) -> Manifest:
     for tensor in masked:
         integer(tensor.prototype, 0, len(sources) - 1)
         refuse_unless(tensor.span == 0 or tensor.numel <= tensor.span <= largest, "a span out of bounds")
+    drawn = sum(lengths[tensor.prototype] for tensor in masked if tensor.span)
+    refuse_unless(drawn <= max(1 << 34, 64 * sum(tensor.numel for tensor in masked)), "too many values to draw")
     refuse_unless({tensor.prototype for tensor in masked} == set(range(len(sources))), "an unused prototype")
     manifest = Manifest(json, tuple(zip(sources, lengths, strict=True)), masked, _residual(json["residual"]))
     _names(manifest)
