@@ -20,7 +20,7 @@ from benchmarks.markdown import byte_count, table, where
 from benchmarks.readme_budgets import budgets, budgets_digits, recipes
 from benchmarks.readme_files import delta_size, residual_dtypes
 from benchmarks.readme_levers import levers, levers_20
-from benchmarks.readme_loading import load_in_place, load_time
+from benchmarks.readme_loading import load_in_place, load_learned, load_time
 from benchmarks.readme_packed import packed_inference
 from benchmarks.readme_reference import reference_baseline, reference_speed
 from benchmarks.readme_short import short_training
@@ -111,6 +111,7 @@ REGIONS: Mapping[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {
     "mask_cost": ("mask_cost", mask_cost),
     "training_memory": ("training_memory", training_memory),
     "load_time": ("load_time", load_time),
+    "load_learned": ("load_learned", load_learned),
     "load_in_place": ("load_in_place", load_in_place),
     "load_in_place_numpy": ("load_in_place_numpy", load_in_place),
     "packed_inference": ("packed_inference_cpu", packed_inference),
