@@ -32,7 +32,7 @@ from pemn_compress.train.evaluate import Evaluation, evaluate
 from pemn_compress.train.run import RunFolder
 from pemn_compress.within import content_within
 from pemn_formats.atomic import atomic_write, check_writable
-from pemn_formats.codecs import MASK_CODECS, encoders
+from pemn_formats.codecs import too_large_to_predict
 from pemn_formats.content import LOG8
 from pemn_formats.errors import PemnError
 from pemn_formats.ledger import Ledger
@@ -149,7 +149,7 @@ def export_run(
     data = _encoded(model, budget, dtype, effort, input=run.input, lossless=lossless, store=store)
     with Reader.open(data) as reader:
         decoded, identity, ledger = reader.content(), reader.content_id(), reader.ledger()
-        coded = encoders(effort, MASK_CODECS, mask_bits=8 * reader.manifest.mask_bytes)
+        mask_bits = 8 * reader.manifest.mask_bytes
     check_equal(model, decoded)
     plain = rebuild_model(decoded, into=None if decoded.architecture else merge_(copy.deepcopy(model)))
     model, plain = model.to(device), plain.to(device)
@@ -180,7 +180,7 @@ def export_run(
         not_evaluated=reason,
         budget=budget,
         residual_dtypes=dict(sorted(Counter(entry.dtype for entry in decoded.residual).items())),
-        could_be_smaller=effort == "balanced" and coded != encoders("smallest", MASK_CODECS),
+        could_be_smaller=effort == "balanced" and too_large_to_predict(mask_bits),
     )
 
 

@@ -11,7 +11,7 @@ from pemn_compress.saving import to_content
 from pemn_compress.train.building import build_model
 from pemn_compress.train.run_config import RunConfig
 from pemn_compress.within import DTYPES_BY_SIZE
-from pemn_formats.codecs import MOST_BALANCED_BITS
+from pemn_formats.codecs import too_large_to_predict
 from pemn_formats.content import Content, MaskedSpec
 from pemn_formats.foresight import Foreseen, most_bytes
 
@@ -111,7 +111,7 @@ def _fewest_saved(content: Content) -> float:
 
 def _is_predicted(content: Content) -> bool:
     """Whether an export will predict masks of this size, one bit a weight."""
-    return sum(tensor.numel for tensor in content.masked) <= MOST_BALANCED_BITS
+    return not too_large_to_predict(sum(tensor.numel for tensor in content.masked))
 
 
 def _has_kernels(tensor: MaskedSpec) -> bool:

@@ -21,6 +21,7 @@ __all__ = [
     "codec",
     "encode_smallest",
     "encoders",
+    "too_large_to_predict",
 ]
 
 CODECS: tuple[Codec, ...] = (Raw(), Const(), Zstd(), Gap(), GapInverted(), Context())
@@ -49,9 +50,14 @@ def encoders(effort: str, known: tuple[Codec, ...], *, mask_bits: int = 0) -> tu
     if effort not in _ENCODERS:
         raise PemnError(f"unknown effort {effort!r}; known: {', '.join(EFFORTS)}")
     ids = {each.id for each in known}
-    if effort == "balanced" and mask_bits > MOST_BALANCED_BITS:
+    if effort == "balanced" and too_large_to_predict(mask_bits):
         ids.discard(Context.id)
     return tuple(each for each in _ENCODERS[effort] if each.id in ids)
+
+
+def too_large_to_predict(mask_bits: int) -> bool:
+    """Return whether `balanced` leaves the context coder out of a file with so many bits of masks."""
+    return mask_bits > MOST_BALANCED_BITS
 
 
 def codec(codec_id: int) -> Codec:
