@@ -19,11 +19,13 @@ from pemn_formats.bits import unpack
 from pemn_formats.content import Content, MaskedSpec, Prototype, ResidualTensor
 from pemn_formats.fills import PERMUTATION_STREAM
 from pemn_formats.native import compiled
-from pemn_formats.value_blocks import BLOCK, ValueBlocks, word_of
+from pemn_formats.value_blocks import ValueBlocks, word_of
 
 __all__ = ["Parts", "dense_weight", "expanded", "in_parts"]
 
 _JOB = 1 << 19  # weights that a thread takes at a time
+# Weights written at once. The compiled loops write longer pieces past the cache, where a product would wait for them.
+_PIECE = 1 << 15
 _DTYPES = {torch.float32: "float32", torch.float16: "float16", torch.bfloat16: "bfloat16"}
 _LOW = (1 << 64) - 1
 
@@ -104,8 +106,8 @@ class Parts:
         loops = compiled()
         chosen = RowSelect() if loops is None else loops.select
         with np.errstate(over="ignore"):
-            for at in range(0, words.size, BLOCK):
-                part, start = words[at : at + BLOCK], first + at
+            for at in range(0, words.size, _PIECE):
+                part, start = words[at : at + _PIECE], first + at
                 kept, flipped = _bits(self._keep, start, part.size), _bits(self._flip, start, part.size)
                 if self._drawn:
                     flipped = self._blocks.signs(start, part.size)[: -(-part.size // 8)]
