@@ -24,10 +24,12 @@ class Display(Progress):
     Args:
         epochs: how many there are.
         first: the one that comes first.
+        mark: a word before each line, such as `trial`, for a training that is not the run itself.
     """
 
-    def __init__(self, epochs: int, first: int) -> None:
+    def __init__(self, epochs: int, first: int = 1, *, mark: str = "") -> None:
         self.epochs, self.epoch_now = epochs, first
+        self._mark = f"{mark} " if mark else ""
         self._first = first
         self._bar: Bar | None = None
         self._task: TaskID | None = None
@@ -40,7 +42,8 @@ class Display(Progress):
             from rich.table import Column
 
             console = stderr_console()
-            epoch = Column(no_wrap=True, min_width=2 * len(str(self.epochs)) + 1)  # a narrow terminal cuts the rest
+            room = len(self._mark) + 2 * len(str(self.epochs)) + 1
+            epoch = Column(no_wrap=True, min_width=room)  # a narrow terminal cuts the rest
             columns = (
                 TextColumn("{task.description}", table_column=epoch),
                 BarColumn(min(30, max(4, console.width - _TEXT_WIDTH))),
@@ -78,12 +81,17 @@ class Display(Progress):
         status(f"warning: {text}")
 
     def _where(self) -> str:
-        return f"{self.epoch_now}/{self.epochs}"
+        return f"{self._mark}{self.epoch_now}/{self.epochs}"
 
     def _line(self, report: EpochReport) -> str:
         speed = f"{report.images_per_second:,.0f} img/s"
-        parts = (f"epoch {report.epoch}/{self.epochs}", f"loss {report.train_loss:.3f}", *self._parts(report), speed)
-        return "  ".join(parts) + ("  best" if report.best else "")
+        parts = (
+            f"{self._mark}epoch {report.epoch}/{self.epochs}",
+            f"loss {report.train_loss:.3f}",
+            *self._parts(report),
+            speed,
+        )
+        return "  ".join(parts) + ("  best" if report.best and not self._mark else "")
 
     @staticmethod
     def _parts(report: EpochReport) -> list[str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import torch
@@ -12,10 +14,11 @@ from torch import nn
 from pemn_compress.masking import masked_weights
 from pemn_compress.saving import to_content
 from pemn_compress.train.rate_control import RateControl
-from pemn_compress.train.size_estimate import count_masks, mask_bits
+from pemn_compress.train.size_estimate import MaskCount, count_masks, mask_bits
 from pemn_compress.train.trimming import trim_
-from pemn_formats.content import LOG8
+from pemn_formats.content import LOG8, Content
 from pemn_formats.foresight import most_bytes
+from pemn_formats.pieces import mask_pieces, prototype_pieces, residual_pieces
 from pemn_formats.reader import Reader
 from pemn_formats.writer import encode
 
@@ -61,6 +64,7 @@ class BudgetControl(RateControl):
         self._before = 0.0
         self._pays = False
         self._left = 0
+        self._coded, self._coded_bytes = b"", 0
 
     def price(self, model: nn.Module, step: int, steps: int) -> float:
         """The price of a step: the constant one, and after two fifths of the run what steering adds."""
@@ -96,16 +100,30 @@ class BudgetControl(RateControl):
 
     def bring_down_(self, model: nn.Module, epoch: int, epochs: int) -> None:
         """Trim the masks of one of the last epochs whose file does not fit."""
-        if epoch > min(epochs - 1, (1 - _LAST) * epochs) and not self.admits(model, 0):
-            trim_(model, lambda: self.admits(model, 0))
+        if epoch > min(epochs - 1, (1 - _LAST) * epochs) and self.file_bytes(model) > self.budget:
+            trim_(model, lambda: self.file_bytes(model) <= self.budget)
+
+    def foresee(self, model: nn.Module, masks: Sequence[MaskCount], described: Mapping[str, Any]) -> int:
+        """The bytes of the smallest file itself, however long that takes."""
+        return self.file_bytes(model)
 
     def admits(self, model: nn.Module, size: int) -> bool:
-        """Whether the file of the epoch just finished fits; what is asked is the file itself, not the estimate."""
-        return self.file_bytes(model) <= self.budget
+        """Whether the file of the epoch just finished fits."""
+        return size <= self.budget
 
     def file_bytes(self, model: nn.Module) -> int:
-        """The bytes of the smallest file of a model as it is; what coding gains is remembered."""
+        """The bytes of the smallest file of a model as it is; what coding gains is remembered.
+
+        Asked again about the content that it coded last, as at the end of an epoch and before the next, it codes
+        nothing: without the compiled loops that takes seconds.
+        """
         content = to_content(model, **self._options)
+        found = _digest(content)
+        if found != self._coded:
+            self._coded, self._coded_bytes = found, self._code(content)
+        return self._coded_bytes
+
+    def _code(self, content: Content) -> int:
         data = encode(content)
         with Reader.open(data) as reader:
             ledger = reader.ledger()
@@ -134,3 +152,11 @@ class BudgetControl(RateControl):
     @staticmethod
     def _mask_bytes(model: nn.Module) -> float:
         return sum(mask_bits(mask) for mask in count_masks(model)) / 8
+
+
+def _digest(content: Content) -> bytes:
+    """What tells contents of one model apart."""
+    digest = hashlib.sha256()
+    for piece in chain(prototype_pieces(content), mask_pieces(content), residual_pieces(content)):
+        digest.update(piece)
+    return digest.digest()

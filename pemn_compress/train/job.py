@@ -22,9 +22,9 @@ from pemn_compress.train.distributed import from_first, on_all, ranks
 from pemn_compress.train.environment import changed_versions, git_state, versions
 from pemn_compress.train.evaluate import watched_splits
 from pemn_compress.train.loop import fit
-from pemn_compress.train.progress import Progress
+from pemn_compress.train.progress import Progress, Watch, unwatched
 from pemn_compress.train.rate_control import RateControl, check_rate
-from pemn_compress.train.reserve import release, reserve
+from pemn_compress.train.reserve import reserved
 from pemn_compress.train.result import FitResult
 from pemn_compress.train.run import RUNS, RunFolder
 from pemn_compress.train.run_config import RunConfig
@@ -80,10 +80,11 @@ def start(
     name: str | None = None,
     force: bool = False,
     note: Callable[[str], None] = lambda line: None,
+    watch: Watch = unwatched,
 ) -> Job:
-    """Claim a run folder, load the data and build the model; nothing of it stays behind when that fails.
+    """Hold a run folder, load the data and build the model; nothing of it stays behind when that fails.
 
-    In a process group the first process claims and writes; all of them load the data.
+    In a process group the first process holds and writes; all of them load the data.
 
     Args:
         options: everything that was asked for; a budget chooses the rest of the model's arguments.
@@ -91,20 +92,22 @@ def start(
         name: the run's name; None derives one from the options.
         force: replace a run of that name.
         note: takes a line that says what takes long.
+        watch: shows the training that a budget is tried with, of so many epochs.
 
     Raises:
-        PemnError: the folder, the data, the model or the device cannot be had.
+        PemnError: the folder, the data, the model, a net to learn or start from, or the device cannot be had.
     """
     resolve_device(options.train.device)
     options = from_first(lambda: with_paths(options, runs))
-    folder = from_first(lambda: reserve(runs, name, run_name(options), force=force))
-    if str(folder.resolve()) in (options.teacher, options.init_from):
-        raise PemnError(f"{folder} cannot be replaced by a run that needs its net; choose another --run")
-    try:
+    with ExitStack() as held:
+        folder = from_first(lambda: held.enter_context(reserved(runs, name, run_name(options), force=force)))
+        if str(folder.resolve()) in (options.teacher, options.init_from):
+            raise PemnError(f"{folder} cannot be replaced by a run that needs its net; choose another --run")
         splits = on_all(lambda: _load(options))
         _check_images(splits, options.train.select_on)
         described = splits.spec.to_input()
-        options = planned_for(options, splits, note if ranks().first else lambda line: None)
+        shown = (note, watch) if ranks().first else ()
+        options = planned_for(options, splits, *shown)
         model = build_model(options, described)
         check_model(model, splits.spec, torch.device("cpu"))
         if options.train.rate:
@@ -121,10 +124,6 @@ def start(
             "sources": sources.fingerprints,
         }
         run = from_first(lambda: RunFolder.create(folder, about))
-    except BaseException:
-        if ranks().first:
-            release(folder)
-        raise
     return Job(run, options, splits, model, teacher=sources.teacher)
 
 

@@ -126,7 +126,7 @@ class _Training:
         self.finished += 1
         with self.average.applied():
             self.rate_control.bring_down_(self.model, self.finished, self.config.epochs)
-            found = measure(self.model, self.splits, self.watched, self.device, self.rate_control.residual_dtype)
+            found = measure(self.model, self.splits, self.watched, self.device, self.rate_control)
             admitted = self.rate_control.admits(self.model, found.size)
             best = is_better(found.held_out[self.config.select_on], self.best, self.config.select_on, admitted=admitted)
             if best:

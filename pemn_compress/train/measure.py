@@ -12,7 +12,8 @@ from torch import nn
 from pemn_compress.data import Splits
 from pemn_compress.train.distributed import evaluate_together
 from pemn_compress.train.evaluate import Evaluation
-from pemn_compress.train.size_estimate import MaskCount, count_masks, foresee_bytes, mask_bits
+from pemn_compress.train.rate_control import RateControl
+from pemn_compress.train.size_estimate import MaskCount, count_masks, mask_bits
 
 __all__ = ["Measured", "measure"]
 
@@ -55,12 +56,14 @@ class Measured:
 
 
 def measure(
-    model: nn.Module, splits: Splits, watched: Sequence[str], device: torch.device, residual_dtype: str = "float16"
+    model: nn.Module, splits: Splits, watched: Sequence[str], device: torch.device, control: RateControl
 ) -> Measured:
-    """Evaluate a model on the `watched` splits, all processes together, count its masks and foresee its file."""
+    """Evaluate a model on the `watched` splits, all processes together, count its masks and foresee its file.
+
+    What the file takes is for the run's `control` to say.
+    """
     held_out = {
         split: evaluate_together(model, getattr(splits, split), splits.spec, device=device) for split in watched
     }
     masks = count_masks(model)
-    size = foresee_bytes(model, masks, residual_dtype, described=splits.spec.to_input())
-    return Measured(held_out, masks, size)
+    return Measured(held_out, masks, control.foresee(model, masks, splits.spec.to_input()))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
-__all__ = ["EpochReport", "Everyone", "Progress", "StepReport"]
+__all__ = ["EpochReport", "Everyone", "Progress", "StepReport", "Watch", "unwatched"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,3 +85,12 @@ class Everyone(Progress):
         """Pass it on."""
         for other in self._others:
             other.note(text)
+
+
+Watch = Callable[[int], AbstractContextManager[Progress]]
+"""Opens what shows a training of so many epochs, for as long as it lasts."""
+
+
+def unwatched(epochs: int) -> AbstractContextManager[Progress]:
+    """A `Watch` that shows nothing."""
+    return nullcontext(Progress())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from torch import nn
 
 from pemn_compress.masking import masked_weights
 from pemn_compress.penalty import penalty
+from pemn_compress.train.size_estimate import MaskCount, foresee_bytes
 from pemn_formats.errors import PemnError
 
 __all__ = ["RateControl", "check_rate"]
@@ -44,8 +46,12 @@ class RateControl:
     def bring_down_(self, model: nn.Module, epoch: int, epochs: int) -> None:
         """Change the masks of a model that epoch `epoch` of `epochs` left too large, before it is measured."""
 
+    def foresee(self, model: nn.Module, masks: Sequence[MaskCount], described: Mapping[str, Any]) -> int:
+        """The bytes of the file that an export would write now, or an estimate of them, as `foresee_bytes`."""
+        return foresee_bytes(model, masks, self.residual_dtype, described=described)
+
     def admits(self, model: nn.Module, size: int) -> bool:
-        """Whether the epoch just finished may be the best one; `size` is the estimate of its file's bytes.
+        """Whether the epoch just finished may be the best one; `size` is what `foresee` gave.
 
         An epoch that may not is remembered only until one comes that may.
         """

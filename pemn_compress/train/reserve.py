@@ -6,17 +6,21 @@ import contextlib
 import os
 import shlex
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from pemn_compress.train.run import CONFIG
 from pemn_compress.train.run_lock import claimed
 from pemn_formats.errors import PemnError
 
-__all__ = ["release", "reserve"]
+__all__ = ["reserved"]
 
 
-def reserve(runs: str | os.PathLike[str], name: str | None, stem: str, *, force: bool = False) -> Path:
-    """Make an empty folder for a new run and check that files can be written there, before any work is done.
+@contextlib.contextmanager
+def reserved(runs: str | os.PathLike[str], name: str | None, stem: str, *, force: bool = False) -> Iterator[Path]:
+    """Hold a folder for a new run, in which files can be written, against every other process that wants it.
+
+    The folder is removed at the end if nothing was put there.
 
     Args:
         runs: the folder of runs, made if it is missing.
@@ -25,32 +29,30 @@ def reserve(runs: str | os.PathLike[str], name: str | None, stem: str, *, force:
         force: allow a run of that name; it is dropped when the new one starts.
 
     Raises:
-        PemnError: the name is no plain name, the folder exists, is no run, is being trained, or cannot be written.
+        PemnError: the name is no plain name, the folder exists, is no run, is held by another process, or cannot be
+            written.
     """
     parent = Path(runs)
     if name is not None and (name in ("", ".", "..") or "/" in name or "\0" in name):
         raise PemnError(
             f"run name {name!r} is not a plain folder name; the folder that holds runs is set by --runs-dir"
         )
-    try:
-        parent.mkdir(parents=True, exist_ok=True)
-        folder = _claim(parent, stem) if name is None else parent / name
-        if name is not None:
-            _claim_named(folder, force)
-        with tempfile.NamedTemporaryFile(prefix=".probe-", dir=folder):
-            pass
-    except OSError as error:
-        raise PemnError(f"the run folder {error.filename or parent} cannot be written: {error.strerror}") from None
-    return folder
+    with contextlib.ExitStack() as held:
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+            folder = _new(parent, stem) if name is None else _named(parent / name)
+            held.enter_context(claimed(folder))
+            held.callback(_drop_empty, folder)
+            # Nobody else can begin or end a run there from here on.
+            _check_free(folder, force)
+            with tempfile.NamedTemporaryFile(prefix=".probe-", dir=folder):
+                pass
+        except OSError as error:
+            raise PemnError(f"the run folder {error.filename or parent} cannot be written: {error.strerror}") from None
+        yield folder
 
 
-def release(folder: Path) -> None:
-    """Remove a reserved folder in which no run was started."""
-    with contextlib.suppress(OSError):
-        folder.rmdir()
-
-
-def _claim(parent: Path, stem: str) -> Path:
+def _new(parent: Path, stem: str) -> Path:
     number = 1
     while True:
         folder = parent / (stem if number == 1 else f"{stem}-{number}")
@@ -62,18 +64,25 @@ def _claim(parent: Path, stem: str) -> Path:
             return folder
 
 
-def _claim_named(folder: Path, force: bool) -> None:
+def _named(folder: Path) -> Path:
     try:
         folder.mkdir()
     except FileExistsError:
         if not folder.is_dir():
             raise PemnError(f"{folder} exists and is no folder; choose another --run") from None
-        if not any(folder.iterdir()):
-            return
-        if not (folder / CONFIG).is_file():
-            raise PemnError(f"{folder} exists and is no training run; choose another --run") from None
-        if not force:
-            typed = shlex.quote(str(folder))
-            raise PemnError(f"the run {folder} exists; go on with --resume {typed}, or drop it with --force") from None
-        with claimed(folder):
-            pass  # nobody is training the run that is to be dropped
+    return folder
+
+
+def _check_free(folder: Path, force: bool) -> None:
+    if not any(folder.iterdir()):
+        return
+    if not (folder / CONFIG).is_file():
+        raise PemnError(f"{folder} exists and is no training run; choose another --run")
+    if not force:
+        typed = shlex.quote(str(folder))
+        raise PemnError(f"the run {folder} exists; go on with --resume {typed}, or drop it with --force")
+
+
+def _drop_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        folder.rmdir()

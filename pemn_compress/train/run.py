@@ -15,7 +15,6 @@ from torch import nn
 
 from pemn_compress.train.checkpoint import load_state, newest_checkpoint, save_checkpoint, save_state
 from pemn_compress.train.run_config import RunConfig
-from pemn_compress.train.run_lock import claimed
 from pemn_formats.atomic import atomic_write
 from pemn_formats.errors import PemnError
 
@@ -51,17 +50,15 @@ class RunFolder:
 
     @classmethod
     def create(cls, path: str | os.PathLike[str], config: Mapping[str, Any]) -> RunFolder:
-        """Turn a reserved folder into a run by writing its `config.json`; an older run in it is dropped.
+        """Turn a folder, which the caller holds (`reserve`), into a run by writing its `config.json`.
 
-        Raises:
-            PemnError: another process has begun to train the older run since the folder was reserved.
+        An older run in it is dropped.
         """
         run = cls(Path(path), dict(config))
-        with claimed(run.path):
-            for old in run.path.iterdir():
-                if _OURS.fullmatch(old.name) or _HALF_DONE.fullmatch(old.name):
-                    old.unlink()
-            run._write_json(CONFIG, run.config)
+        for old in run.path.iterdir():
+            if _OURS.fullmatch(old.name) or _HALF_DONE.fullmatch(old.name):
+                old.unlink()
+        run._write_json(CONFIG, run.config)
         return run
 
     @classmethod

@@ -1,4 +1,4 @@
-"""A run is trained by one process at a time."""
+"""A run is started or trained by one process at a time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["claimed"]
 
 @contextmanager
 def claimed(folder: Path) -> Iterator[None]:
-    """Hold a run's folder against other processes that would train or replace the run.
+    """Hold a run's folder against other processes that would start, train or replace the run.
 
     The lock is the kernel's, on the folder itself: it leaves no file behind and ends with the process, however that
     ends. Where there is no such lock (Windows, some network file systems) nothing is held.
@@ -35,7 +35,7 @@ def claimed(folder: Path) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise PemnError(
-                f"the run {folder} is being trained by another process; wait for it to end, or stop it first"
+                f"the run {folder} is being started or trained by another process; wait for it to end, or stop it first"
             ) from None
         except OSError:
             pass  # a file system without locks

@@ -194,7 +194,7 @@ def test_a_killed_run_resumes_to_the_same_masks(run: Any, runs: Path) -> None:
         beside = run("train", *other)
         assert beside.code == 1
         assert beside.err.splitlines()[-1].startswith(
-            f"error: the run {runs / 'cut'} is being trained by another process; wait"
+            f"error: the run {runs / 'cut'} is being started or trained by another process; wait"
         )
     process.kill()
     process.communicate()
@@ -220,6 +220,19 @@ def test_ctrl_c_says_how_to_resume(runs: Path) -> None:
     assert "interrupted" in last
     assert last.endswith(f"resume with: pemn-compress train --resume {runs / 'long'}")
     assert "Traceback" not in errors
+
+
+def test_ctrl_c_in_a_trial_leaves_nothing(runs: Path) -> None:
+    process = start("--budget", "4KB", "--epochs", 100_000, "--run", "long", "--runs-dir", runs)
+    assert process.stderr is not None
+    seen = [process.stderr.readline() for _ in range(2)]
+    assert seen[0].startswith("trying mlp with a 10th of the steps")
+    assert seen[1].startswith("trial epoch 1/10000  loss")
+    process.send_signal(signal.SIGINT)
+    out, errors = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, "")
+    assert errors.splitlines()[-1] == "error: interrupted: no run was begun, and nothing is kept"
+    assert list(runs.iterdir()) == []
 
 
 def test_choices_are_those_of_the_library() -> None:

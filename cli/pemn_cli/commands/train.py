@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -73,7 +74,7 @@ def command(
             preset = explicit.pop("preset", None)
             with checked_options():
                 options = resolve(preset, explicit)
-            ready = job.start(options, runs=runs_dir, name=name, force=force, note=status)
+            ready = _start(options, runs=runs_dir, name=name, force=force)
             result = _train(ready, tensorboard)
             run = ready.run
         else:
@@ -82,6 +83,19 @@ def command(
             result = from_first(lambda: _finished(run)) or _train(job.resume(run, options), tensorboard)
         if ranks().first:
             _report(run, result, as_json)
+
+
+def _start(options: RunConfig, **where: Any) -> Job:
+    """Make a run ready; a budget is tried first, which is shown as training is, and leaves nothing when interrupted."""
+    from pemn_cli.train_progress import Display
+    from pemn_compress.train.job import start
+
+    try:
+        return start(options, note=status, watch=partial(Display, mark="trial"), **where)
+    except StoppedError:
+        raise Interrupted("torchrun stopped this process, as it does when another one ends; no run was begun") from None
+    except KeyboardInterrupt:
+        raise Interrupted("no run was begun, and nothing is kept") from None
 
 
 def _train(ready: Job, tensorboard: bool) -> FitResult:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from recorder import Recorder
 
 from pemn_compress.config import MaskConfig
 from pemn_compress.data.known import known_spec
@@ -21,6 +22,7 @@ from pemn_compress.train.result import FitResult
 from pemn_compress.train.run import RunFolder
 from pemn_compress.train.run_config import RunConfig
 from pemn_formats.errors import PemnError
+from pemn_formats.writer import encode
 
 SMALL: dict[str, Any] = {"data": "digits", "limit_train": 256, "epochs": 4, "batch_size": 32, "threads": 1}
 
@@ -93,6 +95,24 @@ def test_a_steered_run_resumes_to_the_same_bits(steered: RunFolder, tmp_path: Pa
     assert [each["rate"] for each in steered.metrics()] == [each["rate"] for each in again.metrics()]
     assert again.result is not None
     assert again.result["density"] == (steered.result or {})["density"]
+
+
+def test_masks_are_coded_once_an_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    coded: list[int] = []
+
+    def count(*arguments: Any, **options: Any) -> bytes:
+        coded.append(1)
+        return encode(*arguments, **options)
+
+    monkeypatch.setattr("pemn_compress.train.budget_control.encode", count)
+    monkeypatch.setattr("pemn_compress.train.size_estimate.encode", count)
+    # Eight steps an epoch: each of the twenty times that a price is asked for is at the beginning of one.
+    job = start(over_budget(budget=1_900, epochs=20, limit_train=256), runs=tmp_path, name="r")
+    watcher = Recorder()
+    result = job.train(watcher)
+    assert [report.estimated_bytes > 1_900 for report in watcher.epochs[-2:]] == [False, False]
+    assert len(coded) <= 20 + 2 * 11  # and the halvings of the two epochs that may be trimmed
+    assert result.fits
 
 
 def test_a_run_from_before_budgets_resumes(tmp_path: Path) -> None:

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 import torch
 
 from pemn_compress.train.environment import changed_versions, git_state, versions
-from pemn_compress.train.reserve import release, reserve
+from pemn_compress.train.reserve import reserved
 from pemn_compress.train.run import RunFolder, find_run, newest_run
 from pemn_compress.train.run_config import RunConfig
 from pemn_formats.errors import PemnError
@@ -18,29 +19,49 @@ CONFIG = {"options": RunConfig().to_dict(), "input": {"data": "digits"}}
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunFolder:
-    return RunFolder.create(reserve(tmp_path, "a", "stem"), CONFIG)
+    return created(tmp_path, "a")
+
+
+def created(runs: Path, name: str, *, force: bool = False) -> RunFolder:
+    with reserved(runs, name, "stem", force=force) as folder:
+        return RunFolder.create(folder, CONFIG)
+
+
+def refuse(runs: Path, name: str | None, message: str, *, force: bool = False) -> None:
+    with pytest.raises(PemnError, match=message), reserved(runs, name, "stem", force=force):
+        pytest.fail("the folder was handed out")
 
 
 def test_names_are_made_unique(tmp_path: Path) -> None:
-    assert [reserve(tmp_path / "runs", None, "stem").name for _ in range(3)] == ["stem", "stem-2", "stem-3"]
+    with ExitStack() as held:
+        folders = [held.enter_context(reserved(tmp_path / "runs", None, "stem")) for _ in range(3)]
+        assert [folder.name for folder in folders] == ["stem", "stem-2", "stem-3"]
+    assert list((tmp_path / "runs").iterdir()) == []
 
 
-def test_a_reserved_folder_is_empty_and_can_be_given_back(tmp_path: Path) -> None:
-    folder = reserve(tmp_path, "a", "stem")
-    assert list(folder.iterdir()) == []
-    release(folder)
-    assert not folder.exists()
+@pytest.mark.parametrize("name", ["a", None])
+def test_a_folder_in_which_no_run_began_is_gone(tmp_path: Path, name: str | None) -> None:
+    with reserved(tmp_path, name, "stem") as folder:
+        assert list(folder.iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(KeyboardInterrupt), reserved(tmp_path, name, "stem"):
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_start_left_is_taken_over(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    assert created(tmp_path, "a").path == tmp_path / "a"
 
 
 def test_a_run_that_exists_is_replaced_only_by_force(run: RunFolder) -> None:
     (run.path / "metrics.jsonl").write_text("old\n")
     (run.path / "notes.txt").write_text("mine\n")
-    with pytest.raises(PemnError, match=r"the run .*a exists; go on with --resume .*a, or drop it with --force"):
-        reserve(run.path.parent, "a", "stem")
+    refuse(run.path.parent, "a", r"the run .*a exists; go on with --resume .*a, or drop it with --force")
+    with pytest.raises(KeyboardInterrupt), reserved(run.path.parent, "a", "stem", force=True):
+        raise KeyboardInterrupt
     assert (run.path / "metrics.jsonl").read_text() == "old\n"
-    release(run.path)
-    assert run.path.exists()
-    RunFolder.create(reserve(run.path.parent, "a", "stem", force=True), CONFIG)
+    created(run.path.parent, "a", force=True)
     assert sorted(path.name for path in run.path.iterdir()) == ["config.json", "notes.txt"]
 
 
@@ -49,31 +70,26 @@ def test_what_is_no_run_is_never_replaced(tmp_path: Path, force: bool) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "me.jpg").touch()
     (tmp_path / "file").touch()
-    with pytest.raises(PemnError, match=r"photos exists and is no training run; choose another --run"):
-        reserve(tmp_path, "photos", "stem", force=force)
-    with pytest.raises(PemnError, match=r"file exists and is no folder; choose another --run"):
-        reserve(tmp_path, "file", "stem", force=force)
+    refuse(tmp_path, "photos", r"photos exists and is no training run; choose another --run", force=force)
+    refuse(tmp_path, "file", r"file exists and is no folder; choose another --run", force=force)
+    assert (tmp_path / "photos" / "me.jpg").exists()
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "/a"])
 def test_a_name_is_a_plain_name(tmp_path: Path, name: str) -> None:
-    with pytest.raises(PemnError, match=r"is no plain folder name|is not a plain folder name"):
-        reserve(tmp_path, name, "stem")
+    refuse(tmp_path, name, "is not a plain folder name")
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(PemnError, match=r"the run folder .*file.* cannot be written"):
-        reserve(tmp_path / "file" / "runs", None, "stem")
-    with pytest.raises(PemnError, match=r"the run folder .*file.* cannot be written"):
-        reserve(tmp_path / "file", None, "stem")
+    for runs in (tmp_path / "file" / "runs", tmp_path / "file"):
+        refuse(runs, None, r"the run folder .*file.* cannot be written")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_without_write_permission_is_named(tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir(mode=0o500)
-    with pytest.raises(PemnError, match=r"the run folder .*runs.* cannot be written: Permission denied"):
-        reserve(tmp_path / "runs", None, "stem")
+    refuse(tmp_path / "runs", None, r"the run folder .*runs.* cannot be written: Permission denied")
 
 
 def test_config_result_and_metrics_come_back(run: RunFolder) -> None:
@@ -103,7 +119,7 @@ def test_the_newest_run_has_the_newest_weights(tmp_path: Path) -> None:
     with pytest.raises(PemnError, match=r"no trained run under .*; train one with: pemn-compress train"):
         newest_run(tmp_path)
     for number, name in enumerate(("b", "a", "c")):
-        run = RunFolder.create(reserve(tmp_path, name, "stem"), CONFIG)
+        run = created(tmp_path, name)
         if name != "c":
             run.save_best({"model": {}})
             os.utime(run.path / "best.pt", (number, number))

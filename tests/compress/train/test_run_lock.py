@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pemn_compress.train import run_lock
-from pemn_compress.train.reserve import reserve
+from pemn_compress.train.reserve import reserved
 from pemn_compress.train.run import RunFolder
 from pemn_compress.train.run_config import RunConfig
 from pemn_compress.train.run_lock import claimed
@@ -18,7 +18,7 @@ from pemn_formats.errors import PemnError
 def test_a_folder_is_held_once_at_a_time_and_nothing_is_left_in_it(tmp_path: Path) -> None:
     for _ in range(2):
         with claimed(tmp_path):
-            with pytest.raises(PemnError, match="is being trained by another process"), claimed(tmp_path):
+            with pytest.raises(PemnError, match="is being started or trained by another process"), claimed(tmp_path):
                 pass
             assert list(tmp_path.iterdir()) == []
     with pytest.raises(ValueError, match="of the body"), claimed(tmp_path):
@@ -47,14 +47,22 @@ def test_a_folder_that_a_worker_still_has_open_is_let_go(tmp_path: Path, monkeyp
         os.close(opened[0])
 
 
-def test_a_run_that_began_since_its_folder_was_reserved_is_not_dropped(tmp_path: Path) -> None:
-    config = {"options": RunConfig().to_dict(), "input": {}}
-    run = RunFolder.create(reserve(tmp_path, "a", "stem"), config)
-    folder = reserve(tmp_path, "a", "stem", force=True)
-    (run.path / "metrics.jsonl").write_text("{}\n")
-    with claimed(run.path), pytest.raises(PemnError, match="is being trained by another process"):
-        RunFolder.create(folder, config)
-    assert (run.path / "metrics.jsonl").exists()
+def test_a_reserved_folder_is_held_until_the_run_has_begun(tmp_path: Path) -> None:
+    refused = r"the run .*a is being started or trained by another process; wait for it"
+
+    def refuse(*, force: bool, message: str = refused) -> None:
+        with pytest.raises(PemnError, match=message), reserved(tmp_path, "a", "stem", force=force):
+            pytest.fail("the folder was handed out")
+
+    with reserved(tmp_path, "a", "stem") as folder:
+        refuse(force=False)
+        refuse(force=True)
+        assert list(folder.iterdir()) == []
+        RunFolder.create(folder, {"options": RunConfig().to_dict(), "input": {}})
+    refuse(force=False, message="the run .*a exists; go on with")
+    with claimed(folder):
+        refuse(force=True)
+    assert (folder / "config.json").exists()
 
 
 def test_without_locks_nothing_is_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
+from recorder import Recorder
 
+from pemn_compress.config import MaskConfig
 from pemn_compress.data import Splits, load_data
 from pemn_compress.export import export_run
+from pemn_compress.masking import mask_
+from pemn_compress.models import build
 from pemn_compress.plan import planned
+from pemn_compress.saving import save_model
 from pemn_compress.train.job import start
 from pemn_compress.train.presets import resolve
+from pemn_compress.train.progress import Progress
 from pemn_compress.train.run import RunFolder
 from pemn_compress.train.run_config import RunConfig
 from pemn_compress.train.subset import stratified_subset
 from pemn_compress.train.trial import planned_for, saved_in_a_trial
+from pemn_formats.errors import PemnError
 
 
 def splits(train: int = 0) -> Splits:
@@ -69,6 +79,61 @@ def test_a_trial_needs_no_test_images_and_no_validation() -> None:
     asked = planned(options(epochs=5, validation=0.0, select_on="test"), images.spec.to_input())
     assert 0 <= saved_in_a_trial(asked, bare) < 0.5
     assert saved_in_a_trial(asked, bare) * 100 == pytest.approx(round(saved_in_a_trial(asked, bare) * 100))
+
+
+def test_a_trial_is_watched() -> None:
+    watcher, opened = Recorder(), list[int]()
+
+    def watch(epochs: int) -> AbstractContextManager[Progress]:
+        opened.append(epochs)
+        return nullcontext(watcher)
+
+    images = splits()
+    tried = planned_for(options(epochs=30), images, watch=watch)
+    assert opened == [3]
+    assert [report.epoch for report in watcher.epochs] == [1, 2, 3]
+    assert tried == planned_for(options(epochs=30), images)
+
+
+def test_a_trial_that_is_interrupted_leaves_nothing_and_the_name_is_held_meanwhile(tmp_path: Path) -> None:
+    asked = options(epochs=30)
+
+    @contextmanager
+    def watch(epochs: int) -> Iterator[Progress]:
+        for force in (False, True):
+            with pytest.raises(PemnError, match=r"the run .*r is being started or trained by another process; wait"):
+                start(asked, runs=tmp_path, name="r", force=force)
+        yield Recorder(stop_in=2)
+
+    with pytest.raises(KeyboardInterrupt):
+        start(asked, runs=tmp_path, name="r", watch=watch)
+    assert list(tmp_path.iterdir()) == []
+
+
+def of_other_classes(folder: Path) -> Path:
+    net = mask_(build("mlp", hidden=8, depth=1, channels=1, image=8, classes=7), MaskConfig())
+    save_model(net, folder / "teacher.pemn")
+    return folder / "teacher.pemn"
+
+
+@pytest.mark.parametrize(
+    ("teacher", "message"),
+    [
+        (of_other_classes, r"teacher .*teacher.pemn: the model returns \(\d+, 7\) for"),
+        (lambda folder: shutil.copy(__file__, folder / "t.pemn"), r"teacher .*t.pemn"),
+        (lambda folder: shutil.copy(__file__, folder / "t.pt"), "holds the weights of a net of one width, and the bud"),
+        (lambda folder: folder, "a folder without config.json is no run"),
+        (lambda folder: folder / "none", "teacher .*none is not there"),
+    ],
+    ids=["other classes", "no model", "weights alone", "no run", "missing"],
+)
+def test_a_teacher_is_refused_before_anything_is_tried(
+    tmp_path: Path, teacher: Callable[[Path], Path], message: str
+) -> None:
+    asked = options(epochs=30, teacher=str(teacher(tmp_path)))
+    with pytest.raises(PemnError, match=message):
+        start(asked, runs=tmp_path / "runs", name="r", watch=lambda epochs: pytest.fail("it was tried"))
+    assert not (tmp_path / "runs" / "r").exists()
 
 
 @pytest.mark.slow
