@@ -38,7 +38,7 @@ class TrainConfig:
         mixup: mix images and labels, by a share from Beta(mixup, mixup); 0 is off.
         cutmix: paste a box of another image, of an area from Beta(cutmix, cutmix); 0 is off.
         density_ramp: part of the run over which learner `topk-global` goes from half of the weights to its density.
-        amp: autocast; `auto` is float16 with loss scaling on CUDA and off elsewhere.
+        amp: autocast, in float16 with loss scaling; `auto` is float16 on CUDA and off elsewhere.
         shift: move each image by up to this many pixels (edges reflected).
         flip: mirror each image with probability one half.
         crop_scale: crop a square of at least this fraction of the area and resize it; 1 is off.

@@ -14,8 +14,7 @@ class Precision:
     """Autocast and loss scaling for one device.
 
     Args:
-        amp: `off`, `bfloat16`, `float16`, or `auto`: float16 on CUDA, off elsewhere. Losses are scaled for float16 on
-            CUDA only.
+        amp: `off`, `bfloat16`, `float16`, whose losses are scaled, or `auto`: float16 on CUDA, off elsewhere.
         device: where the model is.
     """
 
@@ -24,8 +23,7 @@ class Precision:
             amp = "float16" if device.type == "cuda" else "off"
         self._device = device.type
         self._dtype = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(amp)
-        scaled = self._dtype is torch.float16 and device.type == "cuda"
-        self._scaler = torch.amp.GradScaler(device.type, enabled=scaled)
+        self._scaler = torch.amp.GradScaler(device.type, enabled=self._dtype is torch.float16)
 
     def autocast(self) -> torch.autocast:
         """The context that the forward pass and the loss run in."""

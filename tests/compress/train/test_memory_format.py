@@ -48,6 +48,20 @@ def test_nets_train_in_the_format_chosen_for_them(net: nn.Module, images: ImageS
     assert result.epochs == 1
 
 
+@pytest.mark.parametrize("wanted", [None, True, False])
+def test_images_and_kernels_lie_in_the_format_chosen(wanted: bool | None, images: ImageSet, spec: DataSpec) -> None:
+    net, seen = build("convmixer", dim=8, depth=1, classes=3, patch=2), []
+
+    def look(module: nn.Module, inputs: tuple[Tensor]) -> None:
+        if module.training:
+            kernel = net.get_parameter("patch.weight")
+            seen.extend(each.is_contiguous(memory_format=torch.channels_last) for each in (*inputs, kernel))
+
+    net.register_forward_pre_hook(look)
+    fit(net, Splits(spec, images, images, images), TrainConfig(epochs=1, batch_size=8, channels_last=wanted))
+    assert seen == [wanted is not False] * 8
+
+
 @pytest.mark.parametrize("masked", [True, False])
 def test_a_trained_net_lies_in_memory_as_others_expect(masked: bool, images: ImageSet, spec: DataSpec) -> None:
     net = build("convmixer", dim=8, depth=1, classes=3, patch=2)
