@@ -8,18 +8,23 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from benchmarks import readme_reference, reference_baseline, reference_speed
 from benchmarks.reference.layers import MaskedConv2d, MaskedLinear, share_values
 from benchmarks.reference.net import conv_mixer
+from pemn_compress.data import DataSpec, ImageSet, Splits
+from pemn_compress.data.downloads import DOWNLOADS
 from pemn_compress.masking import masked_weights
+from pemn_compress.train.batches import TrainBatches
 from pemn_compress.train.building import build_model
-from pemn_compress.train.optimizer import build_optimizer
+from pemn_compress.train.config import TrainConfig
+from pemn_compress.train.loop import fit
 from pemn_compress.train.presets import resolve
 from pemn_compress.train.run_config import RunConfig
-from pemn_compress.train.schedule import learning_rate
 
+SPEC = DataSpec("cifar10", 10, 3, (8, 8), *DOWNLOADS["cifar10"].constants or ((), ()))
 NET = {"dim": 20, "depth": 2, "kernel": 5, "patch": 2}
 SMALL = ["--limit-train", "24", "--batch-size", "8", "--dim", "8", "--depth", "1", "--patch", "2", "--threads", "1"]
 SMALL += ["--reference-workers", "0"]
@@ -42,8 +47,7 @@ def folder(tmp_path: Path) -> Path:
 def paper_beside_plain(**options: object) -> tuple[RunConfig, nn.Module, nn.Module]:
     """The paper's preset, its net, and the reference's with the same values and scores."""
     config = resolve("paper", {"model_args": NET, "device": "cpu", **options})
-    described = {"data": "cifar10", "channels": 3, "size": [8, 8], "classes": 10}
-    ours, plain = build_model(config, described), conv_mixer(**NET, classes=10)
+    ours, plain = build_model(config, SPEC.to_input()), conv_mixer(**NET, classes=10)
     for layer, (name, weight, score) in zip(masked_layers(plain), masked_weights(ours), strict=True):
         assert layer.weight.shape == score.shape, name
         layer.weight.copy_(weight.unmasked())
@@ -68,6 +72,27 @@ def test_the_plain_net_steps_as_the_papers_preset_does() -> None:
         torch.testing.assert_close(layer.scores.grad, score.grad, rtol=1e-3, atol=1e-4 * scale, msg=name)
 
 
+def watched_steps(
+    net: nn.Module, images: ImageSet, config: TrainConfig
+) -> tuple[list[Tensor], list[list[float]], dict[str, Tensor]]:
+    """What a net gives and at which rates it is updated in each training step of a run, and the last scores."""
+    outputs: list[Tensor] = []
+    rates: list[list[float]] = []
+    scores: dict[str, Tensor] = {}
+
+    def look(optimizer: torch.optim.Optimizer, *_: object) -> None:
+        rates.append([group["lr"] for group in optimizer.param_groups])
+        scores.update({name: score.detach().clone() for name, _, score in masked_weights(net)})
+
+    net.register_forward_hook(lambda net, _, output: outputs.append(output.detach()) if net.training else None)
+    hook = register_optimizer_step_post_hook(look)
+    try:
+        fit(net, Splits(SPEC, images, images, images), config)  # goes back to its best epoch
+    finally:
+        hook.remove()
+    return outputs, rates, scores
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -79,34 +104,30 @@ def test_the_plain_net_steps_as_the_papers_preset_does() -> None:
     ],
     ids=["full", "one-layer", "mp", "rp copy", "rp rand"],
 )
-def test_a_few_steps_are_those_of_the_plain_transcription(options: dict[str, object]) -> None:
-    config, ours, plain = paper_beside_plain(**options)
-    optimizers = (
-        build_optimizer(ours, config.train),
-        torch.optim.AdamW(plain.parameters(), lr=0.05, weight_decay=0.005),
-    )
+def test_a_run_takes_the_steps_of_the_plain_transcription(options: dict[str, object]) -> None:
+    epochs, size = 5, 16
+    config, ours, plain = paper_beside_plain(**options, epochs=epochs, batch_size=size)
     generator = torch.Generator().manual_seed(3)
-    epochs, steps = 5, 2
+    pixels = torch.randint(0, 256, (2 * size, 3, 8, 8), generator=generator, dtype=torch.uint8)
+    images = ImageSet(pixels, torch.randint(0, 10, (2 * size,), generator=generator))
+
+    outputs, rates, scores = watched_steps(ours, images, config.train)
+
+    optimizer = torch.optim.AdamW(plain.parameters(), lr=0.05, weight_decay=0.005)
     nodes = [0, epochs * 2 // 5, epochs * 4 // 5, epochs], [0, 0.05, 0.05 / 20, 0]
-    for step in range(epochs * steps):
-        x = torch.randn(16, 3, 8, 8, generator=generator)
-        y = torch.randint(0, 10, (16,), generator=generator)
-        rates = (
-            learning_rate(config.train.schedule, config.train.lr, step, steps, epochs),
-            float(np.interp((step + 1) / steps, *nodes)),
-        )
-        losses = []
-        for net, optimizer, rate in zip((ours, plain), optimizers, rates, strict=True):
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            optimizer.zero_grad()
-            loss = nn.CrossEntropyLoss()(net(x), y)
-            torch.autograd.backward(loss)
-            optimizer.step()
-            losses.append(float(loss.detach()))
-        assert losses[0] == pytest.approx(losses[1], rel=1e-4), f"step {step}"
-    for (name, _, score), layer in zip(masked_weights(ours), masked_layers(plain), strict=True):
-        torch.testing.assert_close(score, layer.scores, rtol=1e-3, atol=1e-4, msg=f"scores of {name}")
+    batches = TrainBatches(images, SPEC, config.train, torch.device("cpu"))
+    assert len(outputs) == len(rates) == epochs * batches.steps == 10
+    for step, (x, y) in enumerate(batch for epoch in range(epochs) for batch in batches.epoch(epoch)):
+        rate = float(np.interp((step + 1) / batches.steps, *nodes))
+        assert rates[step] == pytest.approx([rate, rate], abs=1e-12), f"step {step}"
+        optimizer.param_groups[0]["lr"] = rate
+        optimizer.zero_grad()
+        loss = nn.CrossEntropyLoss()(plain(x), y)
+        torch.autograd.backward(loss)
+        optimizer.step()
+        assert float(nn.CrossEntropyLoss()(outputs[step], y)) == pytest.approx(loss.item(), rel=1e-4), f"step {step}"
+    for layer, (name, score) in zip(masked_layers(plain), scores.items(), strict=True):
+        torch.testing.assert_close(score, layer.scores.detach(), rtol=1e-3, atol=1e-4, msg=f"scores of {name}")
 
 
 @pytest.mark.parametrize(("strategy", "ratio"), [("full", None), ("one-layer", None), ("mp", None), ("rp", 0.01)])
