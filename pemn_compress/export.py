@@ -214,7 +214,8 @@ def _test_images(
     """The run's test images in the shape its network takes, or the reason why they are not there."""
     options, spec = run.options, DataSpec.from_input(run.input)
     root = options.data_root if data_root is None else str(data_root)
+    reading: dict[str, bool] = {"skip_corrupt": options.skip_corrupt, "from_disk": options.from_disk}
     try:
-        return load_test(options.data, spec, root=root, skip_corrupt=options.skip_corrupt, download=False), None
+        return load_test(options.data, spec, root=root, download=False, **reading), None
     except PemnError as error:
         return None, str(error)

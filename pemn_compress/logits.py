@@ -51,7 +51,7 @@ class LogitChange:
 def held_out_inputs(images: ImageSet, spec: DataSpec) -> torch.Tensor:
     """Up to 256 images, evenly spread over the set, as the network takes them."""
     count = min(len(images), _HELD_OUT)
-    return normalise(images.images[torch.arange(count) * len(images) // count], spec)
+    return normalise(images.subset(torch.arange(count) * len(images) // count).images, spec)
 
 
 def synthetic_inputs(spec: DataSpec) -> torch.Tensor:

@@ -58,6 +58,13 @@ _OPTIONS = [
     _option(_DATA, "--data-root", metavar="DIR", help="Where data sets are kept."),
     _option(_DATA, "--size", type=int, metavar="N", help="Resize images to N x N."),
     _option(_DATA, "--skip-corrupt", is_flag=True, help="Pass over images that cannot be read."),
+    _option(
+        _DATA,
+        "--from-disk",
+        is_flag=True,
+        help="Leave images in their files and decode them at each use, in worker processes: for sets larger "
+        "than memory.",
+    ),
     _option(_DATA, "--limit-train", type=int, metavar="N", help="Train on N of the images, each class in proportion."),
     _option(_DATA, "--validation", type=float, metavar="FRACTION", help="Training images held out.  [default: 0.1]"),
     _option(
@@ -167,7 +174,8 @@ _OPTIONS = [
         "--workers",
         type=int,
         metavar="N",
-        help="Keep images on the host and augment one by one in N processes.  [default: in batches on the device]",
+        help="Keep images on the host and augment one by one in N processes.  [default: in batches on the device; "
+        "with --from-disk one for each processor, up to 8]",
     ),
     _option(_MACHINE, "--threads", type=int, metavar="N", help="CPU threads.  [default: torch's; digits: 1]"),
     _option(

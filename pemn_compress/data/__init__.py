@@ -1,4 +1,4 @@
-"""Images to learn from: data sets by name, read whole into memory, cut into training, validation and test."""
+"""Images to learn from: data sets by name, in memory or left in files, cut into training, validation and test."""
 
 from __future__ import annotations
 

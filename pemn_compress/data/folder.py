@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pemn_compress.data.decode import decode
+from pemn_compress.data.files import ImageFiles
 from pemn_compress.data.source import Labelled, Reading, Source
 from pemn_formats.errors import PemnError
 
@@ -103,11 +103,5 @@ def _annotated(top: Path, training: _Files) -> _Files:
 def _read(top: Path, by_class: _Files, reading: Reading) -> Labelled:
     files = [file for members in by_class.values() for file in members]
     labels = np.repeat(np.arange(len(by_class), dtype=np.int64), [len(members) for members in by_class.values()])
-    read = decode(files, labels, top, reading)
-    left = np.bincount(read.labels, minlength=len(by_class))
-    for label, count in zip(by_class, left, strict=True):
-        if not count:
-            raise PemnError(
-                f"data folder {top}: none of the {len(by_class[label])} images of class {label!r} can be read"
-            )
-    return read
+    named = ImageFiles.of(files, top, size=reading.size, channels=reading.channels or 3, skip=reading.skip_corrupt)
+    return Labelled(named, labels)

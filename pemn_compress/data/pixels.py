@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from pemn_compress.data.source import Reading
+if TYPE_CHECKING:
+    from pemn_compress.data.source import Reading
 
 __all__ = ["adapt", "to_pixels"]
 

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from pemn_formats.errors import PemnError
 from pemn_formats.philox import words
 
-__all__ = ["SPLIT_STREAM", "holdout"]
+__all__ = ["SPLIT_STREAM", "Indices", "holdout"]
 
 SPLIT_STREAM = 3 << 32
 """The Philox stream that orders images; values, permutations and scores use others."""

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Sampler
 
 from pemn_compress.augment import BatchAugment
 from pemn_compress.data import DataSpec, ImageSet, normalise
 from pemn_compress.train.augment import ImageAugment
 from pemn_compress.train.config import TrainConfig
 from pemn_compress.train.distributed import Ranks
+from pemn_compress.train.workers import Batch, batch_loader, default_workers
 from pemn_formats.errors import PemnError
 from pemn_formats.philox import words
 
@@ -39,6 +40,10 @@ class TrainBatches:
     after another, as the reference does; batches then wait in pinned memory for a GPU. Both ways draw from the same
     distributions, yet not the same numbers. Shifts and flips alone never need workers and are the same either way.
 
+    Images that stay in files are always read by worker processes, which decode them and apply torchvision's transforms
+    to each; without `config.workers` there are as many as processors, up to 8. Each prepares two batches ahead. The
+    batches are those of workers and the same images in memory. Shifts and flips alone happen here, many at a time.
+
     Args:
         images: the training images.
         spec: their size and normalisation.
@@ -47,13 +52,14 @@ class TrainBatches:
         ranks: who trains; each process gets its part of every batch.
 
     Raises:
-        PemnError: fewer than two images, an augmentation that does not fit them, or a device that cannot hold them.
+        PemnError: fewer than two images, an augmentation that does not fit them, or a device that cannot hold them;
+            in an epoch, a file that cannot be read.
     """
 
     def __init__(
         self, images: ImageSet, spec: DataSpec, config: TrainConfig, device: torch.device, ranks: Ranks | None = None
     ) -> None:
-        self._pixels, self._labels, self._ranks = images.images, images.labels, ranks or Ranks()
+        self._ranks = ranks or Ranks()
         self._spec, self._config, self._device = spec, config, device
         self.images = len(images)
         if self.images < 2:
@@ -65,24 +71,30 @@ class TrainBatches:
             raise PemnError(
                 f"batch_size must be at least {least} for {self._ranks.size} processes, found {config.batch_size}"
             )
-        self._loader: DataLoader[tuple[Tensor, Tensor]] | None = None
-        self._sampler = _Sampler(self)
+        self._sampler = _Sampler()
         mean = [float(value) for value in spec.mean]
         self._augment = BatchAugment(config, spec.size, mean)
-        if config.workers is not None and config.augments_each_image:
-            self._loader = self._make_loader(ImageAugment(config, spec.size, mean), config.workers)
-        elif config.workers is None:
+        self._loader: Iterable[Batch] | None = None
+        one_by_one = config.augments_each_image and (images.from_disk or config.workers is not None)
+        self._finished = one_by_one  # whether what the loader gives is augmented already
+        if one_by_one or images.from_disk:
+            self._loader = batch_loader(
+                images,
+                ImageAugment(config, spec.size, mean) if one_by_one else None,
+                self._sampler,
+                workers=default_workers() if config.workers is None else config.workers,
+                pin=device.type == "cuda",
+            )
+            return
+        self._pixels, self._labels = images.images, images.labels
+        if config.workers is None:
             self._pixels, self._labels = _held(self._pixels, device), _held(self._labels, device)
 
     def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches of one epoch: float32 (n, channels, height, width), normalised, and int64 labels (n,)."""
-        if self._loader is None:
-            yield from self._whole_batches(epoch)
-            return
-        self._sampler.epoch = epoch
-        for pixels, labels in self._loader:
-            moved = pixels.to(self._device, non_blocking=True)
-            yield normalise(moved, self._spec), labels.to(self._device, non_blocking=True)
+        loaded = self._augmented_here(epoch) if self._loader is None else self._from_workers(self._loader, epoch)
+        for pixels, labels in loaded:
+            yield normalise(pixels, self._spec), labels
 
     def indices(self, epoch: int) -> list[Tensor]:
         """Which images make up this process's part of each batch of an epoch; `sizes` are those of whole batches."""
@@ -98,7 +110,7 @@ class TrainBatches:
         """The seed of every image in an epoch for a worker, int64 (images,)."""
         return torch.from_numpy(words(self._config.seed, _AUGMENT_STREAM + epoch, 0, self.images).astype("int64"))
 
-    def _whole_batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def _augmented_here(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         random, batches = self.image_words(epoch), self.indices(epoch)
         one = self._pixels[0].numel() * len(batches[0])
         together = max(1, _AT_ONCE[self._device.type] // one)
@@ -109,22 +121,23 @@ class TrainBatches:
             pixels, labels = (each[here].to(self._device, non_blocking=True) for each in (self._pixels, self._labels))
             pixels = self._augment(pixels, random[index])
             sizes = [len(batch) for batch in several]
-            for images, target in zip(torch.split(pixels, sizes), torch.split(labels, sizes), strict=True):
-                yield normalise(images, self._spec), target
+            yield from zip(torch.split(pixels, sizes), torch.split(labels, sizes), strict=True)
+
+    def _from_workers(self, loader: Iterable[Batch], epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        self._sampler.batches, self._sampler.seeds = self.indices(epoch), self.image_seeds(epoch)
+        random = None if self._finished else self.image_words(epoch)
+        for batch, index in zip(loader, self._sampler.batches, strict=True):
+            if isinstance(batch, PemnError):
+                try:
+                    raise batch
+                finally:
+                    del batch  # which refers to this frame by now: a cycle, too
+            pixels, labels = (each.to(self._device, non_blocking=True) for each in batch)
+            yield pixels if random is None else self._augment(pixels, random[index]), labels
 
     def _cut(self, order: Tensor) -> list[Tensor]:
         parts = list(torch.split(order, self._config.batch_size))
         return parts[:-1] if len(parts[-1]) == 1 else parts
-
-    def _make_loader(self, augment: ImageAugment, workers: int) -> DataLoader[tuple[Tensor, Tensor]]:
-        return DataLoader(
-            _Augmented(self._pixels, self._labels, augment),
-            batch_sampler=self._sampler,
-            num_workers=workers,
-            persistent_workers=workers > 0,
-            pin_memory=self._device.type == "cuda",
-            generator=torch.Generator(),
-        )
 
 
 def _held(values: Tensor, device: torch.device) -> Tensor:
@@ -139,25 +152,18 @@ def _held(values: Tensor, device: torch.device) -> Tensor:
 
 
 class _Sampler(Sampler[list[tuple[int, int]]]):
-    """Batches of (index, seed); the seed travels to the worker, so a worker needs to know no epoch."""
+    """Batches of (index, seed), set for each epoch; the seed travels to the worker, which needs to know no epoch.
 
-    def __init__(self, batches: TrainBatches) -> None:
-        self._batches = batches
-        self.epoch = 0
+    It must not refer to the `TrainBatches`: workers of an object that is part of a cycle end only after seconds.
+    """
+
+    def __init__(self) -> None:
+        self.batches: list[Tensor] = []
+        self.seeds = torch.empty(0, dtype=torch.int64)
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        random = self._batches.image_seeds(self.epoch)
-        for index in self._batches.indices(self.epoch):
-            yield list(zip(index.tolist(), random[index].tolist(), strict=True))
+        for index in self.batches:
+            yield list(zip(index.tolist(), self.seeds[index].tolist(), strict=True))
 
     def __len__(self) -> int:
-        return self._batches.steps
-
-
-class _Augmented(Dataset[tuple[Tensor, Tensor]]):
-    def __init__(self, pixels: Tensor, labels: Tensor, augment: ImageAugment) -> None:
-        self._pixels, self._labels, self._augment = pixels, labels, augment
-
-    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        index, word = key
-        return self._augment(self._pixels[index], word), self._labels[index]
+        return len(self.batches)

@@ -51,7 +51,8 @@ class TrainConfig:
         select_on: the split on which the best epoch is chosen; `test` is how the paper reports, and flatters.
         workers: None keeps the images on the device and augments them there in batches. N keeps them in the host's
             memory and augments one by one with torchvision's transforms in N processes (0: in this one), from other
-            random numbers: for images that the device cannot hold, or to follow the reference.
+            random numbers: for images that the device cannot hold, or to follow the reference. Images that stay in
+            files are always decoded and augmented by processes, without a number by one for each processor, up to 8.
         threads: CPU threads of torch; None leaves them as they are. Equal bits need equal threads, and small nets are
             fastest with one.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.

@@ -189,7 +189,7 @@ def evaluate_together(
     share = slice(here.rank * count // here.size, (here.rank + 1) * count // here.size)
     counts = torch.zeros(2, dtype=torch.float64, device=device)
     if share.start < share.stop:
-        found = evaluate(model, ImageSet(images.images[share], images.labels[share]), spec, device=device)
+        found = evaluate(model, images.subset(share), spec, device=device)
         counts += torch.tensor([found.correct, found.loss * found.count], dtype=torch.float64, device=device)
     correct, loss = sum_(counts).tolist()
     hits = int(correct)

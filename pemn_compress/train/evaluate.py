@@ -35,13 +35,13 @@ def evaluate(
 
     Args:
         model: already on `device`; maps (n, channels, height, width) to (n, classes).
-        images: uint8 pixels and int64 labels.
+        images: what to classify; those that stay in files are decoded by threads while the model computes.
         spec: their normalisation and number of classes.
         device: where the model is.
         batch_size: images at a time.
 
     Raises:
-        PemnError: there are no images, or the model's output is not (n, classes).
+        PemnError: there are no images, one cannot be read, or the model's output is not (n, classes).
     """
     place = torch.device(device)
     if not len(images):
@@ -51,10 +51,9 @@ def evaluate(
     was_training = model.training
     model.eval()
     try:
-        for start in range(0, len(images), batch_size):
-            part = slice(start, start + batch_size)
-            target = images.labels[part].to(place)
-            output = model(normalise(images.images[part].to(place), spec))
+        for pixels, labels in images.blocks(batch_size):
+            target = labels.to(place)
+            output = model(normalise(pixels.to(place), spec))
             check_output(output, len(target), spec.classes)
             losses.append(nn.functional.cross_entropy(output.float(), target, reduction="sum"))
             correct += (output.argmax(1) == target).sum()

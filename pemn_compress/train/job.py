@@ -73,13 +73,17 @@ class Job:
             )
 
 
+def _unheard(line: str) -> None:
+    """Take a line that nobody is to see."""
+
+
 def start(
     options: RunConfig,
     *,
     runs: str | os.PathLike[str] = RUNS,
     name: str | None = None,
     force: bool = False,
-    note: Callable[[str], None] = lambda line: None,
+    note: Callable[[str], None] = _unheard,
     watch: Watch = unwatched,
 ) -> Job:
     """Hold a run folder, load the data and build the model; nothing of it stays behind when that fails.
@@ -103,7 +107,7 @@ def start(
         folder = from_first(lambda: held.enter_context(reserved(runs, name, run_name(options), force=force)))
         if str(folder.resolve()) in (options.teacher, options.init_from):
             raise PemnError(f"{folder} cannot be replaced by a run that needs its net; choose another --run")
-        splits = on_all(lambda: _load(options))
+        splits = on_all(lambda: _load(options, note if ranks().first else _unheard))
         _check_images(splits, options.train.select_on)
         described = splits.spec.to_input()
         shown = (note, watch) if ranks().first else ()
@@ -127,8 +131,10 @@ def start(
     return Job(run, options, splits, model, teacher=sources.teacher)
 
 
-def resume(run: RunFolder, options: RunConfig | None = None) -> Job:
+def resume(run: RunFolder, options: RunConfig | None = None, *, note: Callable[[str], None] = _unheard) -> Job:
     """Make an unfinished run ready to go on; `options` may differ from the run's where the result does not.
+
+    `note` takes a line that says what takes long.
 
     Raises:
         PemnError: the data, the model or the device cannot be had.
@@ -136,7 +142,7 @@ def resume(run: RunFolder, options: RunConfig | None = None) -> Job:
     chosen = options or run.options
     resolve_device(chosen.train.device)
     changed = tuple(changed_versions(run.config.get("versions", {})))
-    splits = on_all(lambda: _load(chosen))
+    splits = on_all(lambda: _load(chosen, note if ranks().first else _unheard))
     model = build_model(chosen, run.input)
     begun = from_first(run.has_checkpoint)
     needed = with_paths(dataclasses.replace(chosen, init_from=None) if begun else chosen, run.path.parent)
@@ -156,7 +162,9 @@ def _rate_control(options: RunConfig, described: Mapping[str, Any]) -> RateContr
     return BudgetControl(budget, described, residual_dtype=dtype or SMALLEST_DTYPE, rate=rate)
 
 
-def _load(options: RunConfig) -> Splits:
+def _load(options: RunConfig, note: Callable[[str], None]) -> Splits:
+    if options.from_disk and options.skip_corrupt:
+        note("decoding every image once, to leave out those that cannot be read")
     splits = load_data(
         options.data,
         root=options.data_root,
@@ -164,6 +172,7 @@ def _load(options: RunConfig) -> Splits:
         seed=options.train.seed,
         size=options.size,
         skip_corrupt=options.skip_corrupt,
+        from_disk=options.from_disk,
     )
     if options.limit_train is None:
         return splits

@@ -14,7 +14,7 @@ from pemn_formats.errors import PemnError
 __all__ = ["RunConfig"]
 
 _MASK = tuple(field.name for field in dataclasses.fields(MaskConfig))
-_LATER = {"teacher", "init_from", "budget", "residual_dtype"}  # options that older runs do not know
+_LATER = {"from_disk", "teacher", "init_from", "budget", "residual_dtype"}  # options that older runs do not know
 _TRAIN = tuple(field.name for field in dataclasses.fields(TrainConfig))
 
 
@@ -27,6 +27,7 @@ class RunConfig:
         data_root: where data sets are kept, or None for the usual place.
         size: side of the images; None keeps the data set's own.
         skip_corrupt: pass over images that cannot be read.
+        from_disk: leave images in their files and decode each whenever it is needed.
         limit_train: train on this many of the training images, chosen by class and seed; None is all.
         model: a registered name, `torchvision.NAME` or `package.module:factory`.
         model_args: the model's arguments.
@@ -43,6 +44,7 @@ class RunConfig:
     data_root: str | None = None
     size: int | None = None
     skip_corrupt: bool = False
+    from_disk: bool = False
     limit_train: int | None = None
     model: str = "mlp"
     model_args: Mapping[str, int | bool | str] = dataclasses.field(default_factory=dict)

@@ -66,6 +66,7 @@ __all__ = ["command"]
 @device_option
 @batch_size_option
 @click.option("--skip-corrupt", is_flag=True, help="Leave out images that cannot be read.")
+@click.option("--from-disk", is_flag=True, help="Decode the images of folders a few at a time, not all before.")
 @memory_option
 @json_option
 def command(
@@ -81,6 +82,7 @@ def command(
     device: str,
     batch_size: int,
     skip_corrupt: bool,
+    from_disk: bool,
     memory_budget: int | None,
     as_json: bool,
 ) -> None:
@@ -104,11 +106,12 @@ def command(
         content = reader.model(task)
         wanted = None if content.input is None else DataSpec.from_input(content.input)
     name = _data_name(model, data, wanted)
-    reading = _reading(name, wanted, skip_corrupt=skip_corrupt)
-    if split == "test" and wanted is not None and "size" in reading:
-        images, found = load_test(name, wanted, root=data_root, skip_corrupt=skip_corrupt)
+    shape = _shape(name, wanted)
+    reading: dict[str, Any] = {"root": data_root, "skip_corrupt": skip_corrupt, "from_disk": from_disk}
+    if split == "test" and wanted is not None and shape:
+        images, found = load_test(name, wanted, **reading)
     else:
-        splits = load_data(name, root=data_root, validation=validation, seed=seed, **reading)
+        splits = load_data(name, validation=validation, seed=seed, **shape, **reading)
         images, found = getattr(splits, split), splits.spec
     seen = found if wanted is None else _fitting(model, wanted, found)
     into = None if spec is None else _user_model(spec, model_args)
@@ -156,11 +159,11 @@ def _data_name(model: Path, data: str | None, wanted: DataSpec | None) -> str:
     return wanted.name
 
 
-def _reading(name: str, wanted: DataSpec | None, *, skip_corrupt: bool) -> dict[str, Any]:
+def _shape(name: str, wanted: DataSpec | None) -> dict[str, Any]:
     """Folders and the file's own data are read in the size and channels that the network was trained for."""
     if wanted is None or (name != wanted.name and not name.startswith("folder:")):
-        return {"skip_corrupt": skip_corrupt}
-    return {"skip_corrupt": skip_corrupt, "size": wanted.size, "channels": wanted.channels}
+        return {}
+    return {"size": wanted.size, "channels": wanted.channels}
 
 
 def _fitting(model: Path, wanted: DataSpec, found: DataSpec) -> DataSpec:

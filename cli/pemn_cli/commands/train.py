@@ -80,7 +80,7 @@ def command(
         else:
             run = from_first(lambda: find_run(resume, runs_dir))
             options = _unchanged(run, explicit)
-            result = from_first(lambda: _finished(run)) or _train(job.resume(run, options), tensorboard)
+            result = from_first(lambda: _finished(run)) or _train(job.resume(run, options, note=status), tensorboard)
         if ranks().first:
             _report(run, result, as_json)
 
@@ -102,6 +102,7 @@ def _train(ready: Job, tensorboard: bool) -> FitResult:
     """Train and show it in the first process; a run that ends before its end says how to go on."""
     from pemn_cli.tensorboard import TensorBoard
     from pemn_cli.train_progress import Display
+    from pemn_compress.data.files import UnreadableImageError
     from pemn_compress.train.distributed import LostProcessError, ranks
     from pemn_compress.train.progress import Everyone
     from pemn_formats.errors import PemnError
@@ -121,6 +122,8 @@ def _train(ready: Job, tensorboard: bool) -> FitResult:
         raise Interrupted(f"in epoch {display.epoch_now}; {again}" if first else again) from None
     except LostProcessError as error:
         raise PemnError(f"{error}; {again}") from None
+    except UnreadableImageError as error:
+        raise PemnError(f"{error}, then {again}") from None
 
 
 def _announce(ready: Job) -> None:
@@ -165,7 +168,8 @@ def _unchanged(run: RunFolder, explicit: Mapping[str, Any]) -> RunConfig:
             if key == "model_args"
             else known == value
         )
-        if key == "workers" and known is None and run.options.train.augments_each_image:
+        in_batches = run.options.train.augments_each_image and not run.options.from_disk
+        if key == "workers" and known is None and in_batches:
             raise PemnError(
                 f"{run.path} was started without --workers, and workers draw other random numbers; "
                 "leave --workers out or start another run"

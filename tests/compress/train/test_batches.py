@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
+import multiprocessing
 
 import pytest
 import torch
@@ -86,6 +88,23 @@ def test_the_number_of_workers_changes_nothing(images: ImageSet, spec: DataSpec)
         for (left, left_labels), (right, right_labels) in zip(alone.epoch(epoch), helped.epoch(epoch), strict=True):
             assert left.equal(right)
             assert left_labels.equal(right_labels)
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+def test_workers_end_with_their_batches(images: ImageSet, spec: DataSpec) -> None:
+    """Left to the garbage collector, each would be waited for in vain for five seconds."""
+    before = set(multiprocessing.active_children())
+    training = TrainBatches(images, spec, dataclasses.replace(PER_IMAGE, workers=1), CPU)
+    gc.disable()
+    try:
+        assert len(list(training.epoch(0))) == training.steps
+        (worker,) = set(multiprocessing.active_children()) - before
+        del training
+        assert not worker.is_alive()
+        assert worker.exitcode == 0
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("size", [2, 3])
