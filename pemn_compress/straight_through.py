@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from pemn_compress.at_once import score_gradient, score_gradients, weights
 from pemn_compress.learners import Learner
 from pemn_compress.line import broadcast_scale
 from pemn_compress.tiling import fold, tile
@@ -57,7 +58,8 @@ class StraightThrough(torch.autograd.Function):
         again = learner.found() if ctx.compiled else ctx.found
         to_score = to_scale = to_source = None
         if ctx.needs_input_grad[0]:
-            to_score = _to_score(learner, score, scaled_value(score.shape, scale, source, ctx.constant), grad)
+            value = scaled_value(score.shape, scale, source, ctx.constant)
+            to_score = score_gradient(learner, score, value, grad)
         if ctx.needs_input_grad[1]:
             effect = learner.select(score, _base(score.shape, source, ctx.constant), again=again).mul_(grad)
             to_scale = effect.reshape(len(effect), -1).sum(1)
@@ -79,19 +81,14 @@ class StraightThroughMany(torch.autograd.Function):
     ) -> tuple[torch.Tensor, ...]:
         ctx.set_materialize_grads(False)
         ctx.learners, ctx.values, ctx.scores, ctx.versions = learners, values, scores, _versions(*scores)
-        return tuple(
-            learner.select(score, value) for learner, score, value in zip(learners, scores, values, strict=True)
-        )
+        made, ctx.compared = weights(learners, scores, values)
+        return tuple(made)
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:  # noqa: D102
         _check_unchanged(ctx.versions, *ctx.scores)
-        parts = zip(ctx.learners, ctx.scores, ctx.values, grads, ctx.needs_input_grad[2:], strict=True)
-        to_scores = [
-            None if grad is None or not needed else _to_score(learner, score, value, grad)
-            for learner, score, value, grad, needed in parts
-        ]
-        return None, None, *to_scores
+        wanted = [grad if needed else None for grad, needed in zip(grads, ctx.needs_input_grad[2:], strict=True)]
+        return None, None, *score_gradients(ctx.learners, ctx.scores, ctx.values, wanted, ctx.compared)
 
 
 def transformed_weight(
@@ -106,12 +103,6 @@ def transformed_weight(
     zero = score - fixed
     value = scaled_value(score.shape, scale, source, constant)
     return torch.where(code != 0, code * value, 0.0) + value * (zero if direction is None else direction * zero)
-
-
-def _to_score(learner: Learner, score: torch.Tensor, value: torch.Tensor, grad: torch.Tensor) -> torch.Tensor:
-    to_score = value * grad
-    direction = learner.direction(score)
-    return to_score if direction is None else to_score.mul_(direction)
 
 
 def _versions(*tensors: torch.Tensor | None) -> list[int]:

@@ -57,8 +57,28 @@ class Loops(Protocol):
         Return 0, or 1 if the stored bytes run out, 2 if some are left over, 4 if a ternary mask's planes disagree.
         """
 
+    # Addresses below are those of float32, so many in a row as the row says, which nobody frees or moves meanwhile: the
+    # caller answers for it, as no loop can tell. To make arrays of many small tensors would take longer than the loops.
 
-_REVISION = 4
+    def choose(self, rows: tuple[float, ...], /) -> None:
+        """Write the weights that scores choose of values; rows of out, score, value, count, rule and margin.
+
+        Rules 0 and 1 are `keep` and `sign` by the score's sign; 2, 3 and 4 are `keep`, `sign` and `ternary` by its
+        magnitude, which the margin, not negative, parts.
+        """
+
+    def carry(self, rows: tuple[int, ...], /) -> None:
+        """Write value * grad * the sign of the score; rows of out, grad, value, score and count."""
+
+    def margin(self, rows: tuple[int, ...], kept: int, /) -> float | None:
+        """Return what exactly the `kept` largest magnitudes of all exceed, or None; rows of score and count.
+
+        There is none where equals lie on both sides of the cut, nor is one told where zeros are kept or the least of
+        what is kept is no number.
+        """
+
+
+_REVISION = 5
 """Of the functions and their arguments, here and in `csrc/module.c`: raised together when either changes."""
 
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import torch
 
+from pemn_compress.learners.comparison import Comparison
 from pemn_compress.line import select
 from pemn_formats.errors import PemnError
 
@@ -53,14 +54,22 @@ class Learner(ABC):
 
         `again` is what `found` gave when these scores were asked for before.
         """
-        return select(self.code(score), value, self.alphabet)
+        found = self.comparison(score, again=again)
+        return select(self.code(score), value, self.alphabet) if found is None else found.select(score, value)
+
+    def comparison(self, score: torch.Tensor, *, again: Any = None) -> Comparison | None:
+        """Return the comparison that gives the codes and the direction of the gradient, or None where there is none."""
+        return None
 
     def found(self) -> Any:
         """Return what the backward pass hands back as `again`, to have the codes of its forward pass; or None."""
         return None
 
     def direction(self, score: torch.Tensor) -> torch.Tensor | None:
-        """Return d code / d score as the straight-through estimator takes it; None where it is 1 everywhere."""
+        """Return d code / d score as the straight-through estimator takes it; None where it is 1 everywhere.
+
+        A learner with another than its `comparison` says must not have one.
+        """
         return None
 
     @abstractmethod

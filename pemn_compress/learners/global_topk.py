@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import torch
 
+from pemn_compress.learners.comparison import Comparison
 from pemn_compress.learners.group import Group
 from pemn_compress.learners.selection import above_cut
 from pemn_compress.learners.topk import TopK
@@ -37,12 +38,18 @@ class GlobalTopK(TopK):
 
     def select(self, score: torch.Tensor, value: torch.Tensor, *, again: Any = None) -> torch.Tensor:
         """As `topk`, with one margin for the whole model."""
+        found = self.comparison(score, again=again)
+        if found is not None:
+            return found.select(score, value)
         density = self.group.density_of(self.index, self.density)
-        if not torch.compiler.is_compiling() and not transforming():
-            margin = self.group.margin(self.index, score, density, again=again)
-            if margin is not None:
-                return self._beyond(margin, score, value)
         return select(self._codes(score, self._top(score, density, again=again)), value, self.alphabet)
+
+    def comparison(self, score: torch.Tensor, *, again: Any = None) -> Comparison | None:
+        """The same for all tensors of the model."""
+        if torch.compiler.is_compiling() or transforming():
+            return None
+        density = self.group.density_of(self.index, self.density)
+        return self._beyond(self.group.margin(self.index, score, density, again=again))
 
     def found(self) -> Any:
         """The cut among the scores of all tensors."""

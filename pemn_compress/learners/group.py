@@ -44,11 +44,10 @@ class Group(ForwardSpan):
             return final
         return self.density
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def margin(self, index: int, score: torch.Tensor, density: float, *, again: Found | None) -> float | None:
         """Return what exactly the kept magnitudes exceed, or None where `cut` must say; see `find_margin`.
 
-        `again` is what `found` gave where no score has changed since.
+        `again` is what `found` gave where no score has changed since. Not for compiled code.
         """
         margin: float | None = self._find("margin", index, score, density, again)
         return margin

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
+
+from pemn_compress.plain import address
+from pemn_formats.native import compiled
 
 __all__ = ["above_cut", "find_cut", "find_margin", "kept_count"]
 
@@ -49,11 +52,15 @@ def above_cut(magnitude: torch.Tensor, least: torch.Tensor, places: torch.Tensor
 def find_margin(scores: Sequence[torch.Tensor], count: int) -> float | None:
     """Return a number, at least 0, that exactly the `count` largest of all magnitudes exceed.
 
-    None where there is none, because equals lie on both sides of the cut or zeros are kept. For tensors on the CPU. A
-    sample gives two bounds (Floyd and Rivest 1975), and only what lies between them is partitioned; the answer is exact
-    whatever the sample says.
+    None where there is none, because equals lie on both sides of the cut or all are kept. For tensors on the CPU. The
+    compiled loops count bits. Without them a sample gives two bounds (Floyd and Rivest 1975), and only what lies
+    between them is partitioned, which is exact whatever the sample says. Their answers may differ, never what exceeds
+    them.
     """
-    flat = [score.numpy().reshape(-1) for score in scores]
+    margin = _compiled_margin(scores, count)
+    if margin is not False:
+        return margin
+    flat = [score.detach().numpy().reshape(-1) for score in scores]
     if len(flat) == 1:
         magnitude = np.abs(flat[0])
     else:
@@ -64,6 +71,20 @@ def find_margin(scores: Sequence[torch.Tensor], count: int) -> float | None:
         return None
     least, before = _around(magnitude, below)
     return float(before) if least > before else None
+
+
+def _compiled_margin(scores: Sequence[torch.Tensor], count: int) -> float | Literal[False] | None:
+    """Return the same from the compiled loops, or False where they cannot serve."""
+    loops = compiled()
+    if loops is None:
+        return False
+    rows: list[int] = []
+    for score in scores:
+        size = score.numel()
+        rows += address(score, size), size
+    if not all(rows):
+        return False
+    return loops.margin(tuple(rows), count) if count < sum(rows[1::2]) else None
 
 
 def _around(flat: Floats, rank: int) -> tuple[Any, Any]:

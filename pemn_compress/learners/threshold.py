@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from pemn_compress.learners.base import Learner
-from pemn_compress.line import SIGN_BIT, keep_beyond, with_sign_of
+from pemn_compress.learners.comparison import ABOVE, BEYOND, Comparison
 from pemn_formats.errors import PemnError
 
 __all__ = ["Threshold"]
@@ -43,20 +43,11 @@ class Threshold(Learner):
             return score > 0
         return (score > self.margin).to(torch.int8) - (score < -self.margin).to(torch.int8)
 
-    def select(self, score: torch.Tensor, value: torch.Tensor, *, again: Any = None) -> torch.Tensor:
-        """Compare and choose in one pass, for `keep`, or in few.
-
-        The backward of torch's threshold is `value where score > 0, else +0.0`, and that of its hardshrink the same for
-        a magnitude; both are vectorised everywhere.
-        """
-        if self.alphabet == "keep":
-            weight: torch.Tensor = torch.ops.aten.threshold_backward.default(value, score, 0)
-            return weight
+    def comparison(self, score: torch.Tensor, *, again: Any = None) -> Comparison:
+        """The same for all scores."""
         if self.alphabet == "ternary":
-            return keep_beyond(self.margin, score, with_sign_of(score, value))
-        bits = score.view(torch.int32)  # as an integer, at most 0 exactly where the score is
-        flip = bits.sub(1).bitwise_or_(bits).bitwise_and_(SIGN_BIT)
-        return flip.bitwise_xor_(value.view(torch.int32)).view(torch.float32)
+            return Comparison(BEYOND["ternary"], self.margin, False)
+        return Comparison(ABOVE[self.alphabet], 0.0, False)
 
     def probability(self, score: torch.Tensor, temperature: float) -> torch.Tensor:
         """Sigmoid of the distance to the threshold over the temperature."""

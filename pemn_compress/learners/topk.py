@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 
 from pemn_compress.learners.base import Learner
+from pemn_compress.learners.comparison import BEYOND, Comparison
 from pemn_compress.learners.selection import above_cut, find_cut, find_margin, kept_count
-from pemn_compress.line import SIGN_BIT, keep_beyond, with_sign_of
 from pemn_compress.transforms import transforming
 from pemn_formats.errors import PemnError
 
@@ -30,13 +29,11 @@ class TopK(Learner):
         magnitude = score.abs()
         return self._codes(score, above_cut(magnitude, *find_cut([magnitude], kept_count(self.density, score.numel()))))
 
-    def select(self, score: torch.Tensor, value: torch.Tensor, *, again: Any = None) -> torch.Tensor:
-        """On the CPU find what the kept magnitudes exceed and compare with that, unless equals straddle the cut."""
-        if score.is_cpu and not torch.compiler.is_compiling() and not transforming():
-            margin = find_margin([score.detach()], kept_count(self.density, score.numel()))
-            if margin is not None:
-                return self._beyond(margin, score, value)
-        return super().select(score, value)
+    def comparison(self, score: torch.Tensor, *, again: Any = None) -> Comparison | None:
+        """On the CPU: find what the kept magnitudes exceed, unless equals straddle the cut."""
+        if not score.is_cpu or torch.compiler.is_compiling() or transforming():
+            return None
+        return self._beyond(find_margin([score], kept_count(self.density, score.numel())))
 
     def direction(self, score: torch.Tensor) -> torch.Tensor | None:
         """The gradient reaches the magnitude, hence the score by its sign; a ternary code moves with the score."""
@@ -54,13 +51,6 @@ class TopK(Learner):
             return top
         return (top & (score > 0)).to(torch.int8) - (top & (score < 0)).to(torch.int8)
 
-    def _beyond(self, margin: float, score: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-        """Return the weights where the kept magnitudes are those that exceed a margin."""
-        if self.alphabet == "keep":
-            return keep_beyond(margin, score, value)
-        if self.alphabet == "ternary":
-            return keep_beyond(margin, score, with_sign_of(score, value))
-        # Bits of magnitudes are ordered as the magnitudes are: their difference has the sign of the comparison.
-        bits = score.view(torch.int32).bitwise_and(~SIGN_BIT)
-        flip = bits.sub_(int(np.float32(margin).view(np.int32)) + 1).bitwise_and_(SIGN_BIT)
-        return flip.bitwise_xor_(value.view(torch.int32)).view(torch.float32)
+    def _beyond(self, margin: float | None) -> Comparison | None:
+        """Return the comparison where the kept magnitudes are those that exceed a margin."""
+        return None if margin is None else Comparison(BEYOND[self.alphabet], margin, self.alphabet != "ternary")

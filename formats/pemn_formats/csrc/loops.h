@@ -1,6 +1,7 @@
 /* The loops that writing and reading a file spend their time in. Each gives the bits of its namesake in numpy, which
- * stays the definition: philox.words, fills.fill_index, bit_rows.RowSelect, deposit.deposit, codecs.gap and codecs.context. Nothing
- * here knows of files or of Python. Plain C11, written so that compilers make vectors of the inner loops.
+ * stays the definition: philox.words, fills.fill_index, bit_rows.RowSelect, deposit.deposit, codecs.gap and
+ * codecs.context. The last three, of training, give those of torch and numpy in pemn_compress. Nothing here knows of
+ * files or of Python. Plain C11, written so that compilers make vectors of the inner loops.
  */
 #ifndef PEMN_LOOPS_H
 #define PEMN_LOOPS_H
@@ -11,6 +12,24 @@
 /* Include this last: a system's headers may use the word otherwise. */
 #if defined(_MSC_VER) && !defined(__clang__)
 #define restrict __restrict /* what Microsoft's compiler calls it unless told to follow C11 */
+/* out[i] = the weight that a score chooses of a value, in float32; margin is at least 0 and not NaN. */
+enum { PEMN_KEEP_ABOVE, PEMN_SIGN_ABOVE, PEMN_KEEP_BEYOND, PEMN_SIGN_BEYOND, PEMN_TERNARY_BEYOND };
+void pemn_choose(uint32_t *restrict out, const uint32_t *restrict score, const uint32_t *restrict value, size_t count,
+                 int rule, float margin);
+
+/* out[i] = value[i] * grad[i] * the sign of score[i], 0 for zeros and what is no number. */
+void pemn_carry(float *restrict out, const float *restrict grad, const float *restrict value,
+                const float *restrict score, size_t count);
+
+/* Bits of a float32 that exactly the `kept` largest magnitudes of all parts exceed; PEMN_NO_MARGIN where none does,
+ * or where the least of them is zero or no number. At least one is kept, and no more than there are. */
+#define PEMN_NO_MARGIN UINT32_MAX
+typedef struct {
+    const uint32_t *score;
+    size_t count;
+} pemn_scores;
+uint32_t pemn_margin(const pemn_scores *parts, size_t number, uint64_t kept);
+
 #endif
 
 #define PEMN_FEISTEL_ROUNDS 6
@@ -61,5 +80,23 @@ int pemn_context_decode(uint8_t *raw, const pemn_part *parts, size_t count, cons
 /* Encode the parts, of so many bits in all; stored holds at least 4 * lanes + 2 * bits bytes. */
 int pemn_context_encode(uint8_t *stored, size_t capacity, size_t *stored_bytes, const uint8_t *raw,
                         const pemn_part *parts, size_t count, const int8_t *signs, size_t lanes, size_t bits);
+
+/* out[i] = the weight that a score chooses of a value, in float32; margin is at least 0 and not NaN. */
+enum { PEMN_KEEP_ABOVE, PEMN_SIGN_ABOVE, PEMN_KEEP_BEYOND, PEMN_SIGN_BEYOND, PEMN_TERNARY_BEYOND };
+void pemn_choose(uint32_t *restrict out, const uint32_t *restrict score, const uint32_t *restrict value, size_t count,
+                 int rule, float margin);
+
+/* out[i] = value[i] * grad[i] * the sign of score[i], 0 for zeros and what is no number. */
+void pemn_carry(float *restrict out, const float *restrict grad, const float *restrict value,
+                const float *restrict score, size_t count);
+
+/* Bits of a float32 that exactly the `kept` largest magnitudes of all parts exceed; PEMN_NO_MARGIN where none does,
+ * or where the least of them is zero or no number. At least one is kept, and no more than there are. */
+#define PEMN_NO_MARGIN UINT32_MAX
+typedef struct {
+    const uint32_t *score;
+    size_t count;
+} pemn_scores;
+uint32_t pemn_margin(const pemn_scores *parts, size_t number, uint64_t kept);
 
 #endif

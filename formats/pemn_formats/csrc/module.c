@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "addresses.h"
 #include "loops.h"
 
 /* Arguments that are buffers, held until all of them are released together. */
@@ -390,6 +391,10 @@ static PyMethodDef methods[] = {
      "context_decode(raw, parts, signs, lanes, stored): decode into raw; return 0, or what is wrong with stored."},
     {"context_encode", native_context_encode, METH_VARARGS,
      "context_encode(raw, parts, signs, lanes): return the coded bytes."},
+    {"choose", pemn_native_choose, METH_O, "choose(rows): write the weights that scores choose."},
+    {"carry", pemn_native_carry, METH_O, "carry(rows): write the gradients of scores."},
+    {"margin", pemn_native_margin, METH_VARARGS,
+     "margin(rows, kept): what exactly the largest magnitudes exceed, or None."},
     {NULL, NULL, 0, NULL},
 };
 
@@ -401,7 +406,7 @@ PyMODINIT_FUNC PyInit__native(void)
 {
     pemn_fill_rows();
     PyObject *module = PyModule_Create(&definition);
-    if (module && PyModule_AddIntConstant(module, "REVISION", 4) < 0) {
+    if (module && PyModule_AddIntConstant(module, "REVISION", 5) < 0) {
         Py_CLEAR(module);
     }
 #ifdef Py_GIL_DISABLED

@@ -1,0 +1,146 @@
+/* The Python side of the loops of training. They take addresses, not buffers: to make a buffer of each of many small
+ * tensors takes longer than the loops themselves. So the caller answers for what lies there; see pemn_formats.native.
+ */
+#include "addresses.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "loops.h"
+
+/* A tuple of rows, one behind the other, and the place of the next number to take. */
+typedef struct {
+    PyObject *rows;
+    Py_ssize_t at;
+} Reader;
+
+static PyObject *next(Reader *reader)
+{
+    return PyTuple_GET_ITEM(reader->rows, reader->at++);
+}
+
+/* Return 0, or -1 with the error set. */
+static int check_rows(PyObject *rows, Py_ssize_t width)
+{
+    if (!PyTuple_Check(rows)) {
+        PyErr_SetString(PyExc_TypeError, "rows must be a tuple");
+        return -1;
+    }
+    if (PyTuple_GET_SIZE(rows) % width) {
+        PyErr_Format(PyExc_ValueError, "rows must have %zd numbers each", width);
+        return -1;
+    }
+    return 0;
+}
+
+/* Return what an address points to; NULL with the error set where it can be no float32, and for 0. */
+static void *take_address(Reader *reader)
+{
+    void *found = PyLong_AsVoidPtr(next(reader));
+    if (!PyErr_Occurred() && (!found || (uintptr_t)found % sizeof(float))) {
+        PyErr_SetString(PyExc_ValueError, "an address is 0 or not aligned to a float32");
+        return NULL;
+    }
+    return found;
+}
+
+static size_t take_count(Reader *reader)
+{
+    return PyLong_AsSize_t(next(reader));
+}
+
+PyObject *pemn_native_choose(PyObject *module, PyObject *rows)
+{
+    (void)module;
+    if (check_rows(rows, 6) < 0) {
+        return NULL;
+    }
+    for (Reader reader = {rows, 0}; reader.at < PyTuple_GET_SIZE(rows);) {
+        void *out = take_address(&reader);
+        const void *score = out ? take_address(&reader) : NULL;
+        const void *value = score ? take_address(&reader) : NULL;
+        if (!value) {
+            return NULL;
+        }
+        size_t count = take_count(&reader);
+        long rule = PyErr_Occurred() ? 0 : PyLong_AsLong(next(&reader));
+        double margin = PyErr_Occurred() ? 0 : PyFloat_AsDouble(next(&reader));
+        if (PyErr_Occurred()) {
+            return NULL;
+        }
+        if (rule < PEMN_KEEP_ABOVE || rule > PEMN_TERNARY_BEYOND || !(margin >= 0)) {
+            PyErr_SetString(PyExc_ValueError, "a rule must be from 0 to 4 and its margin not negative");
+            return NULL;
+        }
+        Py_BEGIN_ALLOW_THREADS
+        pemn_choose(out, score, value, count, (int)rule, (float)margin);
+        Py_END_ALLOW_THREADS
+    }
+    Py_RETURN_NONE;
+}
+
+PyObject *pemn_native_carry(PyObject *module, PyObject *rows)
+{
+    (void)module;
+    if (check_rows(rows, 5) < 0) {
+        return NULL;
+    }
+    for (Reader reader = {rows, 0}; reader.at < PyTuple_GET_SIZE(rows);) {
+        void *out = take_address(&reader);
+        const void *grad = out ? take_address(&reader) : NULL;
+        const void *value = grad ? take_address(&reader) : NULL;
+        const void *score = value ? take_address(&reader) : NULL;
+        if (!score) {
+            return NULL;
+        }
+        size_t count = take_count(&reader);
+        if (PyErr_Occurred()) {
+            return NULL;
+        }
+        Py_BEGIN_ALLOW_THREADS
+        pemn_carry(out, grad, value, score, count);
+        Py_END_ALLOW_THREADS
+    }
+    Py_RETURN_NONE;
+}
+
+PyObject *pemn_native_margin(PyObject *module, PyObject *arguments)
+{
+    (void)module;
+    PyObject *rows;
+    unsigned long long kept;
+    if (!PyArg_ParseTuple(arguments, "OK:margin", &rows, &kept) || check_rows(rows, 2) < 0) {
+        return NULL;
+    }
+    size_t number = (size_t)PyTuple_GET_SIZE(rows) / 2;
+    pemn_scores *parts = PyMem_New(pemn_scores, number ? number : 1);
+    if (!parts) {
+        return PyErr_NoMemory();
+    }
+    uint64_t total = 0;
+    Reader reader = {rows, 0};
+    for (size_t part = 0; part < number && !PyErr_Occurred(); part++) {
+        parts[part].score = take_address(&reader);
+        parts[part].count = PyErr_Occurred() ? 0 : take_count(&reader);
+        total += parts[part].count;
+    }
+    if (!PyErr_Occurred() && (kept < 1 || kept > total)) {
+        PyErr_SetString(PyExc_ValueError, "at least one score must be kept, and no more than there are");
+    }
+    uint32_t bits = PEMN_NO_MARGIN;
+    if (!PyErr_Occurred()) {
+        Py_BEGIN_ALLOW_THREADS
+        bits = pemn_margin(parts, number, kept);
+        Py_END_ALLOW_THREADS
+    }
+    PyMem_Free(parts);
+    if (PyErr_Occurred()) {
+        return NULL;
+    }
+    if (bits == PEMN_NO_MARGIN) {
+        Py_RETURN_NONE;
+    }
+    float margin;
+    memcpy(&margin, &bits, sizeof margin);
+    return PyFloat_FromDouble((double)margin);
+}
