@@ -1,12 +1,12 @@
 """What does a mask cost in training: a step with masks over the same step of the dense net, for each learner?
 
-    python -m benchmarks.mask_cost [--device cuda] [--nets NET...] [--batches 8 64 256]
+    python -m benchmarks.mask_cost [--device cuda] [--amp float16] [--compile] [--nets NET...] [--batches 8 64 256]
 
-A step is forward, backward and AdamW on random images of 32 x 32, on one CPU thread or a GPU. Every learner of ours
-and a plain transcription of the reference's layer, which sorts all scores, take turns with the dense net; a ratio is
-the median of the ratios within a turn. `masks alone` computes all weights and sends a gradient back to their scores.
-Masks of `topk` are first proven equal to those of the sort. Batches whose dense step takes more than --limit seconds
-are left out: all others take about ten minutes on one CPU core.
+A step is forward, backward and AdamW as `train` makes it, on random images of 32 x 32, on one CPU thread or a GPU.
+Every learner of ours and a plain transcription of the reference's layer, which sorts all scores, take turns with the
+dense net; a ratio is the median of the ratios within a turn. `masks alone` computes all weights and sends a gradient
+back to their scores. Masks of `topk` are first proven equal to those of the sort. Batches whose dense step takes more
+than --limit seconds are left out: all others take about ten minutes on one CPU core.
 """
 
 from __future__ import annotations
@@ -56,11 +56,20 @@ def masks_alone(model: nn.Module) -> Step:
     return step
 
 
-def measure(net: str, batch: int, device: torch.device, repeats: int, limit: float) -> dict[str, Any] | None:
+def measure(
+    net: str,
+    batch: int,
+    device: torch.device,
+    repeats: int,
+    limit: float,
+    *,
+    amp: str = "off",
+    compiled: bool = False,
+) -> dict[str, Any] | None:
     """Return the figures of one net and batch size, or None where the dense step takes too long."""
     clock = _clock(device)
     models = {case: build_case(net, case, device) for case in CASES}
-    steps = {case: training_step(model, batch, device) for case, model in models.items()}
+    steps = {case: training_step(model, batch, device, amp=amp, compiled=compiled) for case, model in models.items()}
     steps["dense"]()
     dense = _seconds(steps["dense"], clock)
     if dense > limit:
@@ -137,6 +146,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--nets", nargs="+", choices=list(NETS), default=list(NETS))
     parser.add_argument("--batches", nargs="+", type=int, default=[8, 64, 256])
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--amp", choices=["off", "bfloat16", "float16"], default="off")
+    parser.add_argument("--compile", action="store_true", help="steps through torch.compile")
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument(
         "--limit", type=float, default=1.5, help="seconds of a dense step beyond which a case is left out"
@@ -149,12 +160,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for net in options.nets:
         check_equal_masks(net)
         for batch in sorted(options.batches):
-            figures = measure(net, batch, device, options.repeats, options.limit)
+            figures = measure(
+                net, batch, device, options.repeats, options.limit, amp=options.amp, compiled=options.compile
+            )
             if figures is None:
                 break
             found.append(figures)
             print(show(found[-1:]), flush=True)
-            write_results(options.out, {"device": device.type, "repeats": options.repeats, "measured": found})
+            how = {name: getattr(options, name) for name in ("repeats", "amp", "compile", "limit")}
+            write_results(options.out, {"device": device.type, **how, "measured": found})
     print(show(found))
 
 

@@ -12,6 +12,10 @@ from benchmarks.reference.layers import upper_half
 from pemn_compress import MaskConfig, mask_
 from pemn_compress.masking import masked_weights
 from pemn_compress.models import build
+from pemn_compress.train.config import TrainConfig
+from pemn_compress.train.memory_format import place_
+from pemn_compress.train.optimizer import build_optimizer
+from pemn_compress.train.precision import Precision
 
 __all__ = ["CASES", "NETS", "SORT", "build_case", "training_step", "weight_of"]
 
@@ -22,6 +26,7 @@ NETS: Mapping[str, Callable[[], nn.Module]] = {
     "vit-128/6": lambda: build("vit", dim=128, depth=6, patch=4, classes=10, image=32),
 }
 SORT = "the reference's sort"
+_PAPER = MaskConfig(strategy="rp", ratio=1e-3, distribution="normal", scale="none", learner="topk")
 CASES: Mapping[str, MaskConfig | None] = {
     "dense": None,
     "threshold keep": MaskConfig(),
@@ -29,11 +34,11 @@ CASES: Mapping[str, MaskConfig | None] = {
     "threshold ternary": MaskConfig(alphabet="ternary"),
     "threshold keep, channel scale": MaskConfig(scale="channel"),
     "threshold keep, 251 learned values": MaskConfig(strategy="rp", learn_values=True),
-    "topk keep": MaskConfig(learner="topk"),
+    "topk keep": _PAPER,
     "topk-global keep": MaskConfig(learner="topk-global"),
-    SORT: MaskConfig(learner="topk"),
+    SORT: _PAPER,
 }
-"""How weights come about; None is a dense net."""
+"""How weights come about; None is a dense net. `topk keep` has the values of the preset `paper`, as the sort does."""
 
 
 class _SortedWeight(nn.Module):
@@ -77,17 +82,24 @@ def weight_of(model: nn.Module) -> list[tuple[torch.Tensor, Callable[[], torch.T
     ]
 
 
-def training_step(model: nn.Module, batch: int, device: torch.device | str) -> Callable[[], None]:
-    """Return a whole step of training as a function: forward, backward and AdamW on `batch` images of 32 x 32."""
+def training_step(
+    model: nn.Module, batch: int, device: torch.device | str, *, amp: str = "off", compiled: bool = False
+) -> Callable[[], None]:
+    """Return a whole step as `fit` makes it, on `batch` images of 32 x 32: its memory format, precision and AdamW."""
+    place = torch.device(device)
+    config = TrainConfig(lr=1e-3, weight_decay=5e-3)
     generator = torch.Generator().manual_seed(1)
-    images = torch.randn(batch, 3, 32, 32, generator=generator).to(device)
-    labels = (torch.arange(batch) % 10).to(device)
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=1e-3, weight_decay=5e-3)
+    images = torch.randn(batch, 3, 32, 32, generator=generator).to(place)
+    labels = (torch.arange(batch) % 10).to(place)
+    if place_([model], config.channels_last, place):
+        images = images.contiguous(memory_format=torch.channels_last)
+    optimizer, precision = build_optimizer(model, config), Precision(amp, place)
+    forward = torch.compile(model) if compiled else model
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
-        nn.functional.cross_entropy(model(images), labels).backward()
-        optimizer.step()
+        with precision.autocast():
+            loss = nn.functional.cross_entropy(forward(images), labels)
+        precision.step(loss, optimizer, config.grad_clip)
 
     return step

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 
 import torch
 from torch import nn
+
+from pemn_compress.masked_weight import MaskedWeight
 
 __all__ = ["in_channels_last", "place_"]
 
@@ -31,4 +34,17 @@ def place_(nets: Iterable[nn.Module], wanted: bool | None, device: torch.device)
         net.to(device)
         if together:
             net.to(memory_format=torch.channels_last)
+            _drop_shared_values_(net)
     return together
+
+
+def _drop_shared_values_(net: nn.Module) -> None:
+    """Copy values out of a vector that several tensors were cut from, where the others' values have left it."""
+    weights = defaultdict(list)
+    for module in net.modules():
+        if isinstance(module, MaskedWeight) and module.vector is None:
+            weights[module.value.untyped_storage().data_ptr()].append(module)
+    for sharing in weights.values():
+        if sum(weight.value.nbytes for weight in sharing) < sharing[0].value.untyped_storage().nbytes():
+            for weight in sharing:
+                weight.value = weight.value.clone()

@@ -8,12 +8,13 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import resnet18
 
+from pemn_compress.config import MaskConfig
 from pemn_compress.data import DataSpec, ImageSet, Splits
-from pemn_compress.masking import mask_
+from pemn_compress.masking import mask_, masked_weights
 from pemn_compress.models import build
 from pemn_compress.train.config import TrainConfig
 from pemn_compress.train.loop import fit
-from pemn_compress.train.memory_format import in_channels_last
+from pemn_compress.train.memory_format import in_channels_last, place_
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
@@ -60,6 +61,22 @@ def test_images_and_kernels_lie_in_the_format_chosen(wanted: bool | None, images
     net.register_forward_pre_hook(look)
     fit(net, Splits(spec, images, images, images), TrainConfig(epochs=1, batch_size=8, channels_last=wanted))
     assert seen == [wanted is not False] * 8
+
+
+def test_values_shared_with_tensors_that_moved_take_no_more_than_their_own_memory() -> None:
+    def held(net: nn.Module) -> int:
+        storages = [weight.value.untyped_storage() for _, weight, _ in masked_weights(net)]
+        return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
+
+    net = mask_(build("resnet", depth=8, width=4), MaskConfig(strategy="mp", distribution="normal", scale="none"))
+    before = {name: weight.value.clone() for name, weight, _ in masked_weights(net)}
+    assert held(net) == 4 * max(value.numel() for value in before.values())
+    place_([net], False, CPU)
+    assert held(net) == 4 * max(value.numel() for value in before.values())
+    place_([net], True, CPU)
+    assert held(net) <= 4 * sum(value.numel() for value in before.values())
+    for name, weight, _ in masked_weights(net):
+        torch.testing.assert_close(weight.value, before[name], rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("masked", [True, False])
