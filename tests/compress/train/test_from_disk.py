@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import pickle
 import threading
 import weakref
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from pemn_compress.data import Splits, decode, load_data
 from pemn_compress.data.files import ImageFiles, UnreadableImageError
@@ -62,9 +64,9 @@ def outside(top: Path) -> Splits:
     return load_data(f"folder:{top}", from_disk=True)
 
 
-def epoch(splits: Splits, config: TrainConfig, number: int = 1, part: Ranks | None = None) -> list[Tensor]:
-    batches = TrainBatches(splits.train, splits.spec, config, CPU, part)
-    return [each for batch in batches.epoch(number) for each in batch]
+def epoch(splits: Splits, config: TrainConfig, part: Ranks | None = None, device: torch.device = CPU) -> list[Tensor]:
+    batches = TrainBatches(splits.train, splits.spec, config, device, part)
+    return [each for batch in batches.epoch(1) for each in batch]
 
 
 def same(first: list[Tensor], second: list[Tensor]) -> bool:
@@ -84,6 +86,23 @@ def test_processes_share_the_batches(inside: Splits, outside: Splits) -> None:
     config = dataclasses.replace(PER_IMAGE, workers=0)
     for rank in range(2):
         assert same(epoch(outside, config, part=Ranks(rank, 2)), epoch(inside, config, part=Ranks(rank, 2)))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("config", [PER_IMAGE, SHIFTED], ids=["per image", "shifted"])
+def test_batches_on_a_gpu_wait_in_pinned_memory(inside: Splits, outside: Splits, config: TrainConfig) -> None:
+    config, place = dataclasses.replace(config, workers=1), torch.device("cuda")
+    found = epoch(outside, config, device=place)
+    assert found[0].device.type == "cuda"
+    assert same(found, epoch(inside, config, device=place))
+
+
+def test_workers_need_no_copy_of_this_process(outside: Splits) -> None:
+    loader = TrainBatches(outside.train, outside.spec, PER_IMAGE, CPU)._loader
+    assert isinstance(loader, DataLoader)
+    sent = pickle.loads(pickle.dumps(loader.dataset))
+    assert sent[3, 5][0].equal(loader.dataset[3, 5][0])
 
 
 def test_there_are_as_many_workers_as_processors_up_to_eight(monkeypatch: pytest.MonkeyPatch) -> None:
