@@ -79,8 +79,9 @@ def score_gradients(
 
 def score_gradient(learner: Learner, score: torch.Tensor, value: torch.Tensor, grad: torch.Tensor) -> torch.Tensor:
     """Return value * grad, times the learner's direction where it has one."""
+    to_score = value * grad
     direction = learner.direction(score)
-    return value * grad if direction is None else direction.mul_(value).mul_(grad)  # in place: no third tensor
+    return to_score if direction is None else to_score.mul_(direction)
 
 
 def _loops() -> Loops | None:

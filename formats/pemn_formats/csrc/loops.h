@@ -12,24 +12,6 @@
 /* Include this last: a system's headers may use the word otherwise. */
 #if defined(_MSC_VER) && !defined(__clang__)
 #define restrict __restrict /* what Microsoft's compiler calls it unless told to follow C11 */
-/* out[i] = the weight that a score chooses of a value, in float32; margin is at least 0 and not NaN. */
-enum { PEMN_KEEP_ABOVE, PEMN_SIGN_ABOVE, PEMN_KEEP_BEYOND, PEMN_SIGN_BEYOND, PEMN_TERNARY_BEYOND };
-void pemn_choose(uint32_t *restrict out, const uint32_t *restrict score, const uint32_t *restrict value, size_t count,
-                 int rule, float margin);
-
-/* out[i] = value[i] * grad[i] * the sign of score[i], 0 for zeros and what is no number. */
-void pemn_carry(float *restrict out, const float *restrict grad, const float *restrict value,
-                const float *restrict score, size_t count);
-
-/* Bits of a float32 that exactly the `kept` largest magnitudes of all parts exceed; PEMN_NO_MARGIN where none does,
- * or where the least of them is zero or no number. At least one is kept, and no more than there are. */
-#define PEMN_NO_MARGIN UINT32_MAX
-typedef struct {
-    const uint32_t *score;
-    size_t count;
-} pemn_scores;
-uint32_t pemn_margin(const pemn_scores *parts, size_t number, uint64_t kept);
-
 #endif
 
 #define PEMN_FEISTEL_ROUNDS 6
