@@ -27,6 +27,7 @@ from pemn_compress.logits import (
 )
 from pemn_compress.masking import merge_
 from pemn_compress.plan.candidates import LEAST_USED
+from pemn_compress.plan.unfilled import why_unfilled
 from pemn_compress.saving import to_content
 from pemn_compress.train.evaluate import Evaluation, evaluate
 from pemn_compress.train.run import RunFolder
@@ -39,7 +40,7 @@ from pemn_formats.ledger import Ledger
 from pemn_formats.reader import Reader
 from pemn_formats.writer import encode
 
-__all__ = ["ExportReport", "export_run"]
+__all__ = ["ExportReport", "export_run", "foresee_export"]
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,8 @@ class ExportReport:
     not_evaluated: str | None
     budget: int | None = None
     residual_dtypes: Mapping[str, int] = field(default_factory=dict)
+    unfilled: str = ""
+    """Why the file uses less than 97 % of the run's own budget, if it does."""
     could_be_smaller: bool = False
     """Whether the masks are so large that `balanced` left the context coder out."""
 
@@ -89,8 +92,22 @@ class ExportReport:
             "not_evaluated": self.not_evaluated,
             "budget": self.budget,
             "residual_dtypes": dict(self.residual_dtypes),
+            "unfilled": self.unfilled,
             "could_be_smaller": self.could_be_smaller,
         }
+
+
+def foresee_export(run: RunFolder) -> tuple[int, str]:
+    """The bytes that `export_run` writes with its defaults, and why that is less than 97 % of a budget, if it is.
+
+    Raises:
+        PemnError: as `export_run`.
+    """
+    options = run.options
+    data = _encoded(
+        run.build_model().eval(), options.budget, options.residual_dtype, "balanced", lossless=False, input=run.input
+    )
+    return len(data), why_unfilled(options, run.input, len(data))
 
 
 def export_run(
@@ -180,6 +197,7 @@ def export_run(
         not_evaluated=reason,
         budget=budget,
         residual_dtypes=dict(sorted(Counter(entry.dtype for entry in decoded.residual).items())),
+        unfilled=why_unfilled(run.options, run.input, len(data)) if budget == run.options.budget else "",
         could_be_smaller=effort == "balanced" and too_large_to_predict(mask_bits),
     )
 

@@ -31,15 +31,16 @@ class Foreseen:
         return self.header + self.prototypes + self.masks + self.residual
 
 
-def most_bytes(content: Content) -> Foreseen:
+def most_bytes(content: Content, *, varying: bool = True) -> Foreseen:
     """Return the most bytes that a file can take whose content differs from this one in its bits and values alone.
 
     Every chunk can be stored as it stands, so that its own bytes are the most; the header depends on no bit. It is what
     masks without structure take. Two things may vary beside bits and values, and count at their most: the number of
-    weights that a `ternary` mask keeps, and whether the scales of `int8` layers need float32.
+    weights that a `ternary` mask keeps, and whether the scales of `int8` layers need float32. With `varying` False
+    these count as they are in this content.
     """
     manifest = manifest_of(content)
-    in_int8 = {entry.name for entry in content.residual if entry.kind == "int8"}
+    in_int8 = {entry.name for entry in content.residual if entry.kind == "int8" and varying}
     wider = DTYPES["float32"].itemsize
     residual = sum(
         entry.numel * wider if entry.kind == "scale" and entry.name in in_int8 else entry.stored_bytes
@@ -47,7 +48,7 @@ def most_bytes(content: Content) -> Foreseen:
     )
     masks = sum(len(tensor.plane_bits) * ((tensor.numel + 7) // 8) for tensor in manifest.masked)
     return Foreseen(
-        header=header_bytes(manifest, mask_bytes=masks) + (_SLACK if _may_vary(manifest, in_int8) else 0),
+        header=header_bytes(manifest, mask_bytes=masks) + (_SLACK if varying and _may_vary(manifest, in_int8) else 0),
         prototypes=manifest.prototype_bytes,
         masks=masks,
         residual=residual,

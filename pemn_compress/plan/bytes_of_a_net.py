@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from pemn_compress.config import MaskConfig
 from pemn_compress.saving import to_content
 from pemn_compress.train.building import build_model
 from pemn_compress.train.run_config import RunConfig
@@ -15,12 +16,12 @@ from pemn_formats.codecs import too_large_to_predict
 from pemn_formats.content import Content, MaskedSpec
 from pemn_formats.foresight import Foreseen, most_bytes
 
-__all__ = ["LARGEST_DTYPE", "SMALLEST_DTYPE", "NetBytes", "bytes_of_a_net", "can_steer"]
+__all__ = ["LARGEST_DTYPE", "SMALLEST_DTYPE", "NetBytes", "bytes_of_a_net", "can_steer", "mask_bytes_as_they_stand"]
 
 SMALLEST_DTYPE, LARGEST_DTYPE = DTYPES_BY_SIZE[0], DTYPES_BY_SIZE[-1]
 """Between these a file of a budget stores what is not masked, unless a run names one dtype."""
 
-_FEWEST_BITS, _FEWEST_BITS_OF_KERNELS = 0.7, 0.5
+_FEWEST_BITS, _FEWEST_BITS_OF_KERNELS, _FEWEST_BITS_OF_TERNARY = 0.7, 0.5, 1.1
 """Bits a weight down to which training may steer, in general and in dense k x k convolutions, whose masks code smaller
 by themselves; with fewer a smaller net is better."""
 
@@ -39,8 +40,8 @@ class NetBytes:
     """What a net's file can take.
 
     `weights` are masked ones. `least` is the most that the file takes with the residual in its smallest dtype, part by
-    part; `most` the whole file with it in the largest. `likely` is `least` less what learned masks save,
-    `fewest` what is left when training steers as far as it may.
+    part; `most` the whole file with it in the largest. `likely` is what it takes when learned masks save what they
+    usually do, `fewest` what is left when training steers as far as it may.
     """
 
     weights: int
@@ -56,24 +57,49 @@ def bytes_of_a_net(options: RunConfig, described: Mapping[str, Any], *, saved: f
     Args:
         options: the run; its `residual_dtype` None stands for anything from the smallest to the largest.
         described: what the network takes, as `DataSpec.to_input` gives it.
-        saved: the part of their bits that the masks of such a net were seen to save; None goes by its shapes.
+        saved: how many bits a weight the masks of such a net were seen to save of those that they take as they stand;
+            None goes by its shapes.
 
     Raises:
         PemnError: there is no such net, or it cannot be saved.
     """
     model = build_model(options, described)
     small = to_content(model, input=described, residual_dtype=options.residual_dtype or SMALLEST_DTYPE)
-    least = most_bytes(small)
-    steers = can_steer(options)
-    usual = _saved_bits(small, saved, min(described["size"])) / 8 if steers else 0.0
-    spared = max(usual, _fewest_saved(small) / 8) if steers else 0.0
+    plain, large = most_bytes(small), most_bytes(_in(LARGEST_DTYPE, small))
+    masks = _most_of_masks(small, options.mask or MaskConfig(), plain.masks)
+    likely = fewest = plain.file - plain.masks + masks
+    if can_steer(options):
+        usual = plain.masks - _saved_bits(small, saved, min(described["size"])) / 8
+        exact = most_bytes(small, varying=False)
+        likely = math.floor(exact.file - exact.masks + min(masks, usual))
+        fewest = math.ceil(plain.file - plain.masks + min(masks, usual, _fewest_bits(small) / 8))
     return NetBytes(
         weights=sum(tensor.numel for tensor in small.masked),
-        least=least,
-        most=most_bytes(_in(LARGEST_DTYPE, small)).file,
-        likely=math.floor(least.file - usual),
-        fewest=math.ceil(least.file - spared),
+        least=replace(plain, masks=masks),
+        most=large.file - large.masks + masks,
+        likely=likely,
+        fewest=fewest,
     )
+
+
+def mask_bytes_as_they_stand(content: Content) -> int:
+    """The most bytes that masks of these shapes can take."""
+    return most_bytes(content).masks
+
+
+def _most_of_masks(content: Content, mask: MaskConfig, plain: int) -> int:
+    """The bytes that masks take at most: `plain`, as they stand, or fewer where their density is known.
+
+    The coder comes within 2 % and some bytes a tensor of the entropy of independent codes; masks of one density over
+    all tensors have the most where each tensor has it, and ternary ones with a third of each code.
+    """
+    ternary, free = mask.alphabet == "ternary", mask.learner == "threshold"
+    if too_large_to_predict(8 * plain) or (free and not ternary):
+        return plain
+    part = 2 / 3 if free else mask.density
+    each = -part * math.log2(part) - (1 - part) * math.log2(1 - part) + (part if ternary else 0.0)
+    bits = each * sum(tensor.numel for tensor in content.masked)
+    return min(plain, math.ceil(1.02 * bits / 8) + 48 + 6 * len(content.masked))
 
 
 def _in(dtype: str, content: Content) -> Content:
@@ -83,8 +109,8 @@ def _in(dtype: str, content: Content) -> Content:
 
 
 def can_steer(options: RunConfig) -> bool:
-    """Whether the masks' bits can be brought down in training: a learner of free density, one bit a weight."""
-    return options.mask is not None and options.mask.learner == "threshold" and options.mask.alphabet != "ternary"
+    """Whether the masks' bits can be brought down in training: a learner of free density."""
+    return options.mask is not None and options.mask.learner == "threshold"
 
 
 def _saved_bits(content: Content, measured: float | None, side: int) -> float:
@@ -102,16 +128,21 @@ def _saved_bits(content: Content, measured: float | None, side: int) -> float:
     return saved
 
 
-def _fewest_saved(content: Content) -> float:
-    """The bits that masks save when training steers as far as it may."""
+def _fewest_bits(content: Content) -> float:
+    """The bits that masks take when training steers as far as it may."""
     of_kernels = _FEWEST_BITS_OF_KERNELS if _is_predicted(content) else _FEWEST_BITS
-    fewest = (of_kernels if _has_kernels(tensor) else _FEWEST_BITS for tensor in content.masked)
-    return sum(tensor.numel * (1 - bits) for tensor, bits in zip(content.masked, fewest, strict=True))
+
+    def each(tensor: MaskedSpec) -> float:
+        if tensor.alphabet == "ternary":
+            return _FEWEST_BITS_OF_TERNARY
+        return of_kernels if _has_kernels(tensor) else _FEWEST_BITS
+
+    return sum(tensor.numel * each(tensor) for tensor in content.masked)
 
 
 def _is_predicted(content: Content) -> bool:
-    """Whether an export will predict masks of this size, one bit a weight."""
-    return not too_large_to_predict(sum(tensor.numel for tensor in content.masked))
+    """Whether an export will predict masks of this size."""
+    return not too_large_to_predict(8 * mask_bytes_as_they_stand(content))
 
 
 def _has_kernels(tensor: MaskedSpec) -> bool:

@@ -75,7 +75,7 @@ def candidates(
         budget: bytes of the file.
         options: the run; arguments of its model that it names are kept.
         described: what the network takes, as `DataSpec.to_input` gives it.
-        saved: the part of their bits that masks were seen to save, as in `bytes_of_a_net`.
+        saved: the bits a weight that masks were seen to save, as in `bytes_of_a_net`.
 
     Raises:
         PemnError: the model is of no family, or no net fits.
@@ -134,9 +134,9 @@ def _of_shape(
     if width == 0:
         raise _TooSmallError(budget, family.name, measure(1).least.file)
     candidate = Candidate(budget, family.name, family.at(width, shape), measure(width))
-    if candidate.used < LEAST_USED and candidate.sure and can_steer(options):
+    if candidate.used < LEAST_USED and can_steer(options):
         wider = measure(width + 1)
-        if wider.least.file - _SPARED * wider.least.masks <= budget:
+        if wider.likely - _SPARED * wider.least.masks <= budget:
             return Candidate(budget, family.name, family.at(width + 1, shape), wider)
     return candidate
 

@@ -29,7 +29,7 @@ def planned(options: RunConfig, described: Mapping[str, Any], *, saved: float | 
     Args:
         options: the run.
         described: what the network takes, as `DataSpec.to_input` gives it.
-        saved: the part of their bits that masks were seen to save, as in `bytes_of_a_net`.
+        saved: the bits a weight that masks were seen to save, as in `bytes_of_a_net`.
 
     Raises:
         PemnError: no net of the family fits, or the given one cannot be brought to fit.

@@ -25,7 +25,7 @@ from pemn_formats.writer import encode
 __all__ = ["BudgetControl"]
 
 _BEGIN = 0.4
-_AIM = 0.985
+_AIM = 0.99
 _EVERY = 4
 _CODINGS = 20
 _FIRST = 0.1
@@ -34,7 +34,7 @@ _RANGE = 16.0
 _GROWTH = 20.0
 _AHEAD = 0.05
 _MOMENTUM = 10
-_STEEP = 0.45
+_STEEP, _STEEP_TERNARY = 0.45, 0.6
 _LAST = 0.1
 
 
@@ -50,7 +50,7 @@ class BudgetControl(RateControl):
         budget: the most bytes of the file.
         described: what the network takes, as `DataSpec.to_input` gives it.
         residual_dtype: that of the file.
-        rate: a price that always holds.
+        rate: the price until then, of masks that do not fit yet.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class BudgetControl(RateControl):
         super().__init__(rate, residual_dtype=residual_dtype)
         self.budget = budget
         self._options: Mapping[str, Any] = {"input": dict(described), "residual_dtype": residual_dtype}
-        self._price = _FIRST
+        self._price = max(_FIRST, rate)
         self._gain = 1.0
         self._before = 0.0
         self._pays = False
@@ -67,15 +67,22 @@ class BudgetControl(RateControl):
         self._coded, self._coded_bytes = b"", 0
 
     def price(self, model: nn.Module, step: int, steps: int) -> float:
-        """The price of a step: the constant one, and after two fifths of the run what steering adds."""
+        """The price of a step: the constant one, after two fifths of the run a steered one; 0 for masks that fit."""
         first = math.ceil(_BEGIN * steps)
-        if step < first:
-            return self.rate
+        steers = step >= first
+        if not steers and not self.rate:
+            return 0.0
         if step == first or step % max(1, steps // _CODINGS) == 0:
             self.file_bytes(model)
         if (step - first) % _EVERY == 0:
-            self._update(self._mask_bytes(model) * self._gain / self._target(model) - 1, steps - first)
-        return self.rate + (self._price if self._pays else 0.0)
+            over = self._mask_bytes(model) * self._gain / self._target(model) - 1
+            if steers:
+                self._update(over, steps - first)
+            else:
+                self._pays, self._before = over > 0, over
+        if not self._pays:
+            return 0.0
+        return self._price if steers else self.rate
 
     def _update(self, over: float, steps: int) -> None:
         """Take how far the masks lie over their target in so many steps that steer."""
@@ -88,14 +95,17 @@ class BudgetControl(RateControl):
         """The masks' bits to first order: each density times the slope of the entropy there.
 
         The rate term itself is flat around a density of one half, where every mask starts; the slope is therefore
-        taken at 0.45 at most. The width of the step from 0 to 1 follows the scores, which are small in some layers.
+        taken at 0.45 at most, for ternary masks at 0.6, whose entropy is flat at two thirds. The width of the step from
+        0 to 1 follows the scores, which are small in some layers.
         """
         parts = []
         for _, weight, score in masked_weights(model):
             width = float(score.detach().abs().mean()) or 1.0
             chance = weight.learner.probability(score, width).mean()
-            density = min(_STEEP, max(1e-3, weight.density(score)))
-            parts.append(score.numel() * math.log2((1 - density) / density) * chance)
+            ternary = weight.alphabet == "ternary"
+            density = min(_STEEP_TERNARY if ternary else _STEEP, max(1e-3, weight.density(score)))
+            slope = math.log2((1 - density) / density) + (1 if ternary else 0)
+            parts.append(score.numel() * slope * chance)
         return torch.stack(parts).sum()
 
     def bring_down_(self, model: nn.Module, epoch: int, epochs: int) -> None:
@@ -145,7 +155,7 @@ class BudgetControl(RateControl):
     def _target(self, model: nn.Module) -> float:
         """The bytes that the masks may take."""
         if not self._left:
-            parts = most_bytes(to_content(model, **self._options))
+            parts = most_bytes(to_content(model, **self._options), varying=False)
             self._left = max(1, math.floor(_AIM * self.budget) - (parts.file - parts.masks))
         return float(self._left)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pemn_compress.data import DataSpec, Splits
-from pemn_compress.plan.bytes_of_a_net import SMALLEST_DTYPE, can_steer
+from pemn_compress.plan.bytes_of_a_net import SMALLEST_DTYPE, can_steer, mask_bytes_as_they_stand
 from pemn_compress.plan.choice import chooses_width, planned
 from pemn_compress.saving import to_content
 from pemn_compress.train.building import build_model
@@ -25,10 +25,9 @@ from pemn_formats.writer import encode
 __all__ = ["planned_for", "saved_in_a_trial"]
 
 _PART = 10  # a trial takes one step for so many of the run
-_LEAST_STEPS = 500  # of a run that is worth a trial: in fewer than a tenth of these masks have learned little
-_TOO_FEW = 50  # steps after which masks were not seen to save anything
+_LEAST_STEPS = 50  # but no fewer, or all of the run's
 _HELD_OUT = 256
-_RELIED_ON = 0.9  # of what a trial's masks saved: longer training may save less
+_TERNARY_SAVE = 0.08  # bits a weight more after the run than after its trial: densities go on rising beyond two thirds
 
 
 def planned_for(
@@ -37,9 +36,9 @@ def planned_for(
     """Return the run with every argument of its model chosen, as `planned` does, for these images.
 
     How much smaller learned masks code follows the images and the length of the run. Where the plan chooses the width
-    of a net whose masks training can steer, a long run is therefore tried with a tenth of its steps, and the plan
-    relies on nine tenths of what the masks of that saved. A run of a few steps relies on nothing, one between goes by
-    the net's shapes.
+    of a net whose masks training can steer, the run is therefore tried with a tenth of its steps, or 50 if those are
+    more, and the plan relies on what the masks of that saved: masks that save less can be steered, and those that save
+    more leave some of the budget unused.
 
     Args:
         options: the run.
@@ -54,17 +53,14 @@ def planned_for(
     first = planned(options, described)
     if not chooses_width(options) or not can_steer(options) or options.init_from is not None:
         return first
-    steps = options.train.epochs * math.ceil(len(splits.train) / options.train.batch_size)
-    if steps < _TOO_FEW:
-        return planned(options, described, saved=0.0)
-    if steps < _LEAST_STEPS:
-        return first
-    note(f"trying {options.model} with a {_PART}th of the steps, to see how small its masks code")
     _check_teacher(first, splits.spec)
-    saved = saved_in_a_trial(first, splits, watch)
-    note(f"the masks took {100 * saved:.0f} % less than a bit a weight")
+    part = _part(options, splits)
+    note(f"trying {options.model} with {100 * part:.0f} % of the steps, to see how small its masks code")
+    found = saved_in_a_trial(first, splits, watch)
+    note(f"the masks took {found.bits:.2f} bits a weight")
+    later = _TERNARY_SAVE if options.mask and options.mask.alphabet == "ternary" and part < 1 else 0.0
     shape = {**options.model_args, "depth": first.model_args["depth"]}
-    return planned(dataclasses.replace(options, model_args=shape), described, saved=_RELIED_ON * saved)
+    return planned(dataclasses.replace(options, model_args=shape), described, saved=found.saved + later)
 
 
 def _check_teacher(options: RunConfig, spec: DataSpec) -> None:
@@ -80,23 +76,41 @@ def _check_teacher(options: RunConfig, spec: DataSpec) -> None:
     Sources(options, spec, {})
 
 
-def saved_in_a_trial(options: RunConfig, splits: Splits, watch: Watch = unwatched) -> float:
-    """Train a run's net with a tenth of its steps and return the part of their bits that its masks saved.
+def _part(options: RunConfig, splits: Splits) -> float:
+    """The part of a run's steps that its trial takes."""
+    steps = options.train.epochs * math.ceil(len(splits.train) / options.train.batch_size)
+    return min(1.0, max(1 / _PART, _LEAST_STEPS / steps))
 
-    In whole percent, rounded down. A trial has no teacher, and keeps nothing.
+
+@dataclasses.dataclass(frozen=True)
+class Tried:
+    """What masks took after a trial, and how much less than as they stand, in bits a weight."""
+
+    bits: float
+    saved: float
+
+
+def saved_in_a_trial(options: RunConfig, splits: Splits, watch: Watch = unwatched) -> Tried:
+    """Train a run's net with a part of its steps and return what its masks took then.
+
+    A trial has no teacher, and keeps nothing.
     """
-    epochs = options.train.epochs // _PART
-    images = splits.train
+    passes = options.train.epochs * _part(options, splits)
+    epochs, images = math.floor(passes + 1e-9), splits.train
     if epochs == 0:
-        epochs = 1
-        images = stratified_subset(images, len(images) * options.train.epochs // _PART, options.train.seed)
+        epochs, images = 1, stratified_subset(images, max(2, round(len(images) * passes)), options.train.seed)
     held = splits.validation
     if not len(held):
         held = stratified_subset(splits.train, min(_HELD_OUT, len(splits.train)), options.train.seed)
     model = build_model(options, splits.spec.to_input())
     # A run that holds nothing out chooses on the test images, and a trial must not.
-    part = options.train.validation or 0.1
-    recipe = dataclasses.replace(options.train, epochs=epochs, select_on="validation", validation=part, compile=False)
+    recipe = dataclasses.replace(
+        options.train,
+        epochs=epochs,
+        select_on="validation",
+        validation=options.train.validation or 0.1,
+        compile=False,
+    )
     with watch(epochs) as progress:
         fit(
             model,
@@ -108,5 +122,5 @@ def saved_in_a_trial(options: RunConfig, splits: Splits, watch: Watch = unwatche
     content = to_content(model.cpu(), input=splits.spec.to_input(), residual_dtype=SMALLEST_DTYPE)
     with Reader.open(encode(content)) as reader:
         masks = reader.ledger().masks
-    whole = sum(tensor.mask_bytes for tensor in content.masked)
-    return max(0, math.floor(100 * (1 - masks / whole))) / 100
+    each = 8 / sum(tensor.numel for tensor in content.masked)
+    return Tried(each * masks, each * max(0, mask_bytes_as_they_stand(content) - masks))

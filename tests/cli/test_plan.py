@@ -81,9 +81,13 @@ def test_train_and_export_keep_a_budget(run: Callable[..., Any], tmp_path: Path)
     small = ("--limit-train", 200, "--epochs", 1, "--threads", 1, "--runs-dir", tmp_path, "--run", "r")
     trained = run("train", "--budget", "2KB", *small)
     assert trained.code == 0, trained.err
-    assert trained.err.startswith("for 2,000 B: mlp, depth 2, hidden 65\n")
-    assert "budget" in trained.out
+    assert trained.err.startswith(
+        "trying mlp with 100 % of the steps, to see how small its masks code\ntrial epoch 1/1  "
+    )
+    assert "\nfor 2,000 B: mlp, depth 2, hidden 65\n" in trained.err
     result = run("export", tmp_path / "m.pemn", "--runs-dir", tmp_path, "--no-eval")
+    used = (tmp_path / "m.pemn").stat().st_size / 2_000
+    assert f"budget      2,000 B, of which an export uses {100 * used:.1f} %\n" in trained.out
     assert result.code == 0, result.err
     assert "% of 2,000 B, the residual as" in result.out
     assert 1_940 <= (tmp_path / "m.pemn").stat().st_size <= 2_000
@@ -105,6 +109,21 @@ def test_train_names_the_measured_net_where_a_plan_chose(
     trained = run("train", *data, "--model", "resnet", *chosen, "--budget", "12KB", *small)
     assert trained.code == 0, trained.err
     assert ("measured near 12.0 kB" in trained.err) is advised
+
+
+def test_what_leaves_a_budget_unused_is_said(run: Callable[..., Any], tmp_path: Path) -> None:
+    small = ("--limit-train", 100, "--epochs", 1, "--threads", 1, "--runs-dir", tmp_path)
+    given = ("--model-arg", "hidden=64", "--budget", "4KB")
+    for name, option, reason in (
+        ("a", (), "the net fits whatever its masks are"),
+        ("b", ("--rate", 0.1), "the net would fit without --rate, which made its masks smaller still"),
+        ("c", ("--learner", "topk"), "masks of a fixed density cannot be steered"),
+    ):
+        trained = run("train", *given, *option, *small, "--run", name)
+        assert trained.code == 0, trained.err
+        assert f" % ({reason})\n" in trained.out
+        exported = run("export", tmp_path / f"{name}.pemn", "--run", name, "--runs-dir", tmp_path, "--no-eval")
+        assert f"\n{reason}: a net about " in exported.out
 
 
 def test_train_says_when_no_epoch_fits(run: Callable[..., Any], tmp_path: Path) -> None:

@@ -131,7 +131,8 @@ def _print(report: ExportReport) -> None:
         used = percent(report.ledger.file_bytes / report.budget)
         print_line(f"budget: {used} of {report.budget:,} B, the residual as {_dtypes(report)}")
         if report.room > 0:
-            print_line(f"a net about {100 * report.room:.0f} % wider would fit the budget as well")
+            reason = f"{report.unfilled}: " if report.unfilled else ""
+            print_line(f"{reason}a net about {100 * report.room:.0f} % wider would fit the budget as well")
     if report.could_be_smaller:
         print_line("so large, the masks are stored to load fast; --effort smallest may take fewer bytes")
     equal = f"{report.masked_tensors} masked tensors bit for bit, {report.residual_entries} residual entries as rounded"

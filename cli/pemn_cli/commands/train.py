@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pemn_cli.failures import Interrupted
-from pemn_cli.output import print_json, print_table, size, status
+from pemn_cli.output import percent, print_json, print_table, size, status
 from pemn_cli.ranks import StoppedError, command_line, meeting
 from pemn_cli.train_options import SectionedCommand, recipe_options
 from pemn_cli.typed_options import checked_options, typed_options
@@ -182,6 +182,16 @@ def _unchanged(run: RunFolder, explicit: Mapping[str, Any]) -> RunConfig:
     return RunConfig.from_options({**before, **{key: explicit[key] for key in _FREE if key in explicit}})
 
 
+def _use(run: RunFolder, budget: int, result: FitResult) -> str:
+    """How much of a budget the export of a run will use, and why it is little."""
+    from pemn_compress.export import foresee_export
+
+    if not result.fits:
+        return ", which no epoch's file fits"
+    found, reason = foresee_export(run)
+    return f", of which an export uses {percent(found / budget, 1)}" + (f" ({reason})" if reason else "")
+
+
 def _finished(run: RunFolder) -> FitResult | None:
     from pemn_compress.train.result import FitResult
 
@@ -209,7 +219,7 @@ def _report(run: RunFolder, result: FitResult, as_json: bool) -> None:
         rows.append(("density", f"{result.density:.3f}"))
     rows.append(("file", f"about {size(result.estimated_bytes)}" + ("" if masked else " as a dense checkpoint")))
     if run.options.budget is not None:
-        rows.append(("budget", size(run.options.budget) + ("" if result.fits else ", which no epoch's file fits")))
+        rows.append(("budget", size(run.options.budget) + _use(run, run.options.budget, result)))
     if follow_up:
         rows.append(("next", follow_up))
     print_table(rows)

@@ -12,10 +12,11 @@ from recorder import Recorder
 
 from pemn_compress.config import MaskConfig
 from pemn_compress.data.known import known_spec
-from pemn_compress.export import export_run
+from pemn_compress.export import export_run, foresee_export
 from pemn_compress.plan import planned
 from pemn_compress.plan.bytes_of_a_net import bytes_of_a_net
 from pemn_compress.train.budget_control import BudgetControl
+from pemn_compress.train.building import build_model
 from pemn_compress.train.job import resume, start
 from pemn_compress.train.presets import PRESETS, resolve
 from pemn_compress.train.result import FitResult
@@ -51,6 +52,35 @@ def test_a_file_uses_its_budget_and_no_more(tmp_path: Path, model: str, budget: 
         wide.ledger.masks + 3 * budget - wide.ledger.file_bytes
     )
     assert set(report.residual_dtypes) <= {"log8", "float16", "float32"}
+
+
+@pytest.mark.parametrize(
+    ("options", "least"),
+    [
+        ({"budget": 12_000}, 0.97),
+        ({"budget": 12_000, "alphabet": "ternary"}, 0.97),
+        ({"budget": 4_000, "int8_layers": ("last",)}, 0.97),
+        ({"budget": 4_000, "scale": "channel"}, 0.97),
+        ({"budget": 4_000, "rate": 0.1, "epochs": 12}, 0.97),
+        ({"budget": 4_000, "learner": "topk", "density": 0.1}, 0.9),
+        ({"budget": 4_000, "learner": "topk-global", "density": 0.05}, 0.9),
+    ],
+    ids=["masks that save much", "ternary", "int8", "scales", "rate", "fixed density", "one density for all"],
+)
+def test_whatever_masks_cost_a_budget_is_used(tmp_path: Path, options: dict[str, Any], least: float) -> None:
+    run = _trained(tmp_path, "r", resolve(None, {"threads": 1, "epochs": 2, **options}))
+    report = export_run(run, tmp_path / "m.pemn", evaluate_on_test=False)
+    budget = options["budget"]
+    assert least * budget <= report.ledger.file_bytes <= budget
+    assert foresee_export(run) == (report.ledger.file_bytes, report.unfilled)
+    assert bool(report.unfilled) == (report.ledger.file_bytes < 0.97 * budget)
+
+
+def test_a_rate_gives_way_to_a_budget_that_decides() -> None:
+    model = build_model(over_budget(), described())
+    control = BudgetControl(9_000, described(), rate=0.1)
+    assert {control.price(model, step, 100) for step in range(100)} == {0.0}
+    assert BudgetControl(1_800, described(), rate=0.1).price(model, 0, 100) == 0.1
 
 
 def over_budget(**options: Any) -> RunConfig:

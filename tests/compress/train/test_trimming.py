@@ -38,6 +38,21 @@ def test_as_few_go_as_are_needed_and_the_least_sure_ones(alphabet: str) -> None:
 
 
 @torch.no_grad()
+def test_ternary_codes_become_zero() -> None:
+    model = net("ternary")
+
+    def codes() -> torch.Tensor:
+        return torch.cat([weight.code(score).flatten() for _, weight, score in masked_weights(model)])
+
+    before = codes()
+    start = int(before.count_nonzero())
+    assert trim_(model, lambda: int(codes().count_nonzero()) <= start - 100)
+    after = codes()
+    assert start - 100 - start // 2**9 <= int(after.count_nonzero()) <= start - 100
+    assert torch.equal(after[after != 0], before[after != 0])
+
+
+@torch.no_grad()
 def test_of_equal_scores_no_more_than_half_go() -> None:
     model = net("keep")
     for _, _, score in masked_weights(model):
