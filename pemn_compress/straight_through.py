@@ -58,8 +58,8 @@ class StraightThrough(torch.autograd.Function):
         again = learner.found() if ctx.compiled else ctx.found
         to_score = to_scale = to_source = None
         if ctx.needs_input_grad[0]:
-            value = scaled_value(score.shape, scale, source, ctx.constant)
-            to_score = score_gradient(learner, score, value, grad)
+            # Not given a name, the scaled values are gone when the effect of the scale below takes their place.
+            to_score = score_gradient(learner, score, scaled_value(score.shape, scale, source, ctx.constant), grad)
         if ctx.needs_input_grad[1]:
             effect = learner.select(score, _base(score.shape, source, ctx.constant), again=again).mul_(grad)
             to_scale = effect.reshape(len(effect), -1).sum(1)
