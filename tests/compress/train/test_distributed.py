@@ -18,7 +18,8 @@ from torch import nn
 from pemn_compress.data import DataSpec
 from pemn_compress.train import device, distributed
 from pemn_compress.train.distributed import Ranks
-from pemn_compress.train.job import start
+from pemn_compress.train.job import resume, start
+from pemn_compress.train.run import RunFolder
 from pemn_formats.errors import PemnError
 
 SCRIPT = Path(__file__).parent / "two_processes.py"
@@ -28,6 +29,7 @@ SCRIPT = Path(__file__).parent / "two_processes.py"
 def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict[str, Any], Path]:
     """What the two processes found, and the folder of their runs."""
     out = tmp_path_factory.mktemp("two")
+    two_processes.cut_short(two_processes.noise_config(0), out / "runs", "begun by one", two_processes.CUT)
     line = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", SCRIPT, out]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, *map(str, line)], env=environment, capture_output=True, text=True)
@@ -88,6 +90,19 @@ def test_masks_are_equal_to_the_bit_before_every_step_and_at_the_end(both: Any) 
 def test_a_run_that_was_cut_ends_as_one_that_was_not(both: Any) -> None:
     for found in both[:2]:
         assert found["digest_resumed"] == found["digest"]
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_with_another_number_of_processes(both: Any) -> None:
+    first, second, runs = both
+    for name in ("steps_joined", "digest_joined", "accuracy_joined"):
+        assert first[name] == second[name]
+    assert len(set(first["steps_joined"])) == 2 * 21
+    assert "processes 1 (now 2)" in first["changed_joined"]
+    parted = resume(RunFolder.open(runs / "begun by two")).train()
+    for name, accuracy in (("begun by one", first["accuracy_joined"]), ("begun by two", parted.test.accuracy)):
+        assert [record["epoch"] for record in RunFolder.open(runs / name).metrics()] == [1, 2, 3]
+        assert accuracy > 85, name
 
 
 @pytest.mark.slow

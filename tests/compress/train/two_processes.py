@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from recorder import Recorder
 from torch import Tensor, nn
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 
@@ -21,14 +22,14 @@ from pemn_compress.train import distributed
 from pemn_compress.train.building import build_model
 from pemn_compress.train.config import TrainConfig
 from pemn_compress.train.evaluate import evaluate
-from pemn_compress.train.job import resume, start
+from pemn_compress.train.job import Job, resume, start
 from pemn_compress.train.loop import fit
-from pemn_compress.train.progress import EpochReport, Progress
 from pemn_compress.train.run import RunFolder
 from pemn_compress.train.run_config import RunConfig
 from pemn_formats.errors import PemnError
 
 SEEDS = 3
+CUT = 40  # a step of the second of the three epochs of `noise_config`
 
 
 def noise_config(seed: int) -> RunConfig:
@@ -145,12 +146,15 @@ def watched_steps(job: Any, stop_at: int | None = None) -> list[str]:
     return seen
 
 
-class Reports(Progress):
-    def __init__(self) -> None:
-        self.epochs: list[EpochReport] = []
-
-    def epoch(self, report: EpochReport) -> None:
-        self.epochs.append(report)
+def cut_short(config: RunConfig, folder: Path, name: str, step: int) -> Job:
+    """A run that was interrupted before a training step, ready to go on."""
+    job = start(config, runs=folder, name=name)
+    watched_steps(job, stop_at=step)
+    try:
+        job.train()
+    except KeyboardInterrupt:
+        return resume(RunFolder.open(folder / name))
+    raise AssertionError(f"{name} was not interrupted")
 
 
 def raised(function: Callable[[], object]) -> str:
@@ -204,19 +208,19 @@ def battery(folder: Path) -> dict[str, Any]:
     found["evaluation"] = [alone.correct, together.correct, alone.loss - together.loss]
 
     job = start(small(), runs=folder, name="whole")
-    steps, reports = watched_steps(job), Reports()
+    steps, reports = watched_steps(job), Recorder()
     result = job.train(reports)
     found["steps"], found["reports"] = steps, len(reports.epochs)
     found["result"], found["digest"] = result.validation and result.validation.to_dict(), digest(job.model)
 
-    cut = start(small(), runs=folder, name="cut")
-    watched_steps(cut, stop_at=11)
-    try:
-        cut.train()
-    except KeyboardInterrupt:
-        cut = resume(RunFolder.open(folder / "cut"))
-        cut.train()
+    cut = cut_short(small(), folder, "cut", 11)
+    cut.train()
     found["digest_resumed"] = digest(cut.model)
+
+    cut_short(noise_config(0), folder, "begun by two", CUT)  # one process goes on
+    cut = resume(RunFolder.open(folder / "begun by one"))
+    found["steps_joined"], found["changed_joined"] = watched_steps(cut), cut.changed
+    found["accuracy_joined"], found["digest_joined"] = cut.train().test.accuracy, digest(cut.model)
 
     # A user's own loop around `fit`: each process begins with other weights, and there is no run folder.
     torch.manual_seed(here.rank)
