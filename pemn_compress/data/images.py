@@ -20,7 +20,7 @@ __all__ = ["ImageSet", "Splits"]
 class ImageSet:
     """Images and their labels, int64 [n].
 
-    The images lie on the CPU as `pixels`, uint8 [n, channels, height, width], or stay in files; `images`, `image` and
+    The images lie in memory as `pixels`, uint8 [n, channels, height, width], or stay in files; `images`, `image` and
     `blocks` give the same pixels for both. A file raises PemnError once it is asked for and cannot be read.
     """
 

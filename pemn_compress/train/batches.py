@@ -13,6 +13,7 @@ from pemn_compress.data import DataSpec, ImageSet, normalise
 from pemn_compress.train.augment import ImageAugment
 from pemn_compress.train.config import TrainConfig
 from pemn_compress.train.distributed import Ranks
+from pemn_compress.train.on_device import on_device
 from pemn_compress.train.workers import Batch, batch_loader, default_workers
 from pemn_formats.errors import PemnError
 from pemn_formats.philox import words
@@ -86,9 +87,8 @@ class TrainBatches:
                 pin=device.type == "cuda",
             )
             return
-        self._pixels, self._labels = images.images, images.labels
-        if config.workers is None:
-            self._pixels, self._labels = _held(self._pixels, device), _held(self._labels, device)
+        near = images if config.workers is not None else on_device(images, device)
+        self._pixels, self._labels = near.images, near.labels
 
     def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches of one epoch: float32 (n, channels, height, width), normalised, and int64 labels (n,)."""
@@ -138,17 +138,6 @@ class TrainBatches:
     def _cut(self, order: Tensor) -> list[Tensor]:
         parts = list(torch.split(order, self._config.batch_size))
         return parts[:-1] if len(parts[-1]) == 1 else parts
-
-
-def _held(values: Tensor, device: torch.device) -> Tensor:
-    try:
-        return values.to(device)
-    except torch.OutOfMemoryError:
-        size = values.numel() * values.element_size() / 2**30
-        raise PemnError(
-            f"{len(values)} training images take {size:.1f} GiB, which {device} does not have free; "
-            "keep them in the host's memory with --workers 4"
-        ) from None
 
 
 class _Sampler(Sampler[list[tuple[int, int]]]):

@@ -22,6 +22,7 @@ from pemn_compress.train.losses import Losses
 from pemn_compress.train.measure import measure
 from pemn_compress.train.memory_format import place_
 from pemn_compress.train.objective import Objective
+from pemn_compress.train.on_device import watched_on_device
 from pemn_compress.train.optimizer import build_optimizer
 from pemn_compress.train.precision import Precision
 from pemn_compress.train.progress import EpochReport, Progress, StepReport
@@ -96,7 +97,7 @@ class _Training:
         rate_control: RateControl | None,
         teacher: nn.Module | None,
     ) -> None:
-        self.config, self.splits, self.run = config, splits, run
+        self.config, self.run = config, run
         self.ranks = ranks()
         self.progress = progress if self.ranks.first else Progress()
         self.device = resolve_device(config.device)
@@ -105,6 +106,7 @@ class _Training:
         self.model = model
         self.watched = watched_splits(splits, config.select_on)
         self.batches = TrainBatches(splits.train, splits.spec, config, self.device, self.ranks)
+        self.splits = watched_on_device(splits, () if config.workers is not None else self.watched, self.device)
         self.optimizer = build_optimizer(model, config)
         self.rate_control = rate_control or RateControl(config.rate)
         self.average = Average(self.model, config.ema)

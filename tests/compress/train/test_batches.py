@@ -128,7 +128,7 @@ def test_a_device_without_room_is_named(images: ImageSet, spec: DataSpec, monkey
         raise torch.OutOfMemoryError("no memory")
 
     monkeypatch.setattr(Tensor, "to", full)
-    with pytest.raises(PemnError, match=r"33 training images take 0.0 GiB, which cpu does not have free; keep them in"):
+    with pytest.raises(PemnError, match=r"33 images take 0.0 GiB, which cpu does not have free; keep them in"):
         TrainBatches(images, spec, PLAIN, CPU)
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import distributed as dist
 
 from pemn_compress.data import Splits
-from pemn_compress.train import distributed
+from pemn_compress.train import distributed, loop
 from pemn_compress.train.batches import TrainBatches
 from pemn_compress.train.building import build_model
 from pemn_compress.train.loop import fit
@@ -41,6 +41,30 @@ def test_workers_keep_batches_in_pinned_memory(tiny: RunConfig, digits: Splits, 
         assert images.device.type == labels.device.type == device
     result = fit(build_model(tiny, digits.spec.to_input()), digits, train)
     assert result.test.accuracy > 40
+
+
+@pytest.mark.parametrize("workers", [None, 0])
+@pytest.mark.parametrize("device", ["meta", cuda])
+def test_images_of_every_epoch_lie_on_the_device(
+    tiny: RunConfig, digits: Splits, device: str, workers: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = {}
+
+    def measured(model: object, splits: Splits, watched: object, *_: object) -> None:
+        seen.update({name: getattr(splits, name).pixels.device.type for name in ("validation", "test")})
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop, "measure", measured)
+    if device == "meta":  # where nothing can be computed, but images can lie
+        monkeypatch.setattr(loop._Training, "_train", lambda self, epoch: (0.0, 0.0, 0.0))
+        monkeypatch.setattr(loop, "TrainBatches", lambda *_: None)
+        monkeypatch.setattr(loop, "check_model", lambda *_: None)
+        monkeypatch.setattr(loop, "resolve_device", lambda _: torch.device("meta"))
+        monkeypatch.setattr(loop, "place_", lambda *_: False)
+    train = dataclasses.replace(tiny.train, device=device, workers=workers)
+    with pytest.raises(KeyboardInterrupt):
+        fit(build_model(tiny, digits.spec.to_input()), digits, train)
+    assert seen == {"validation": device if workers is None else "cpu", "test": "cpu"}
 
 
 @pytest.mark.parametrize("device", ["cpu", cuda])
