@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+import statistics
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.markdown import table, where
@@ -58,9 +60,41 @@ def reference_baseline(results: Mapping[str, Any]) -> str:
         " images (`python -m benchmarks.reference_baseline`). The goal is a validation accuracy that every run reaches;"
         " images are counted to the end of the epoch that reaches it, means over seeds. Seconds are those images over"
         " the images a second of `reference_speed` (masks of RP 1e-3, evaluation left out), because the runs"
-        " themselves had to share their machine:"
+        " themselves had to share their machine. ± is the standard deviation over seeds:"
     )
-    return f"{text}\n\n{table(header, rows)}"
+    return f"{text}\n\n{table(header, rows)}\n\n{_unseen(results['summary'])} {_default(results['runs'])}"
+
+
+def _unseen(summary: Sequence[Mapping[str, Any]]) -> str:
+    """Which differences between the reference and the preset these runs are too few to show."""
+    least = {}
+    for row in summary:
+        if row["side"] == "paper preset":
+            least[row["strategy"]] = 2 * row["test_points_over_reference"]["sd"] / math.sqrt(row["seeds"])
+    wide = {strategy: points for strategy, points in least.items() if points >= 1}
+    told = ", ".join(f"{points:.1f} with `{strategy}`" for strategy, points in wide.items())
+    rest = max((points for strategy, points in least.items() if strategy not in wide), default=0.0)
+    others = f"{'elsewhere' if wide else 'everywhere'} at most {rest:.1f}"
+    return (
+        "Between the reference and the preset, differences below twice the standard error of the mean would not show:"
+        f" {', '.join(filter(None, (told, others)))} points. That both take the same steps from the same start is"
+        " tested apart from these runs."
+    )
+
+
+def _default(runs: Sequence[Mapping[str, Any]]) -> str:
+    """The default over the paper's preset, seed by seed."""
+    ours, papers = (
+        {run["seed"]: run["test_accuracy"] for run in runs if (run["strategy"], run["side"]) == ("full", side)}
+        for side in ("default", "paper preset")
+    )
+    apart = [ours[seed] - papers[seed] for seed in sorted(ours.keys() & papers.keys())]
+    if not apart:
+        return ""
+    spread = f" ± {statistics.stdev(apart):.1f}" if len(apart) > 1 else ""
+    return (
+        f"At this length the default is {statistics.mean(apart):+.1f}{spread} points over the paper's preset (`full`)."
+    )
 
 
 def _times(spread: Mapping[str, float]) -> str:

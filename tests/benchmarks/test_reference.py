@@ -176,7 +176,15 @@ def test_accuracies_stand_beside_the_references(folder: Path, tmp_path: Path) ->
         ("rp 1e-1", "paper preset", 2),
     ]
     assert all(len(run["epochs"]) == 2 for run in found["runs"])
-    assert "| rp 1e-1, paper preset |" in readme_reference.reference_baseline(found)
+    text = readme_reference.reference_baseline(found)
+    assert "| rp 1e-1, paper preset |" in text
+    by_side = {row["side"]: row["test_accuracy"]["mean"] for row in found["summary"] if row["strategy"] == "full"}
+    apart = by_side["default"] - by_side["paper preset"]
+    assert f"the default is {apart:+.1f} points over the paper's preset" in text
+    found["summary"][-1]["test_points_over_reference"]["sd"] = 3.0  # of two seeds
+    assert "would not show: 4.2 with `rp 1e-1`, elsewhere at most 0.0 points" in (
+        readme_reference.reference_baseline(found)
+    )
     assert str(folder) not in out.read_text()
 
 
