@@ -61,33 +61,32 @@ def budgets_digits(results: Mapping[str, Any]) -> str:
 
 
 def recipes(results: Mapping[str, Any]) -> str:
-    """Every candidate of every size, the chosen one in bold."""
+    """Every candidate of every size, the chosen one in bold; means where several seeds ran."""
+    runs, chosen_of = results["runs"], results["winners"]
     rows = []
-    chosen_of = results["winners"]
-    for run in results["runs"]:
-        chosen = chosen_of[str(run["budget"])] == run["candidate"]
-        net = ", ".join(f"{name} {value}" for name, value in sorted(run["model_args"].items()))
+    for budget, candidate in dict.fromkeys((run["budget"], run["candidate"]) for run in runs):
+        same = [run for run in runs if (run["budget"], run["candidate"]) == (budget, candidate)]
+        net = ", ".join(f"{name} {value}" for name, value in sorted(same[0]["model_args"].items()))
         rows.append(
             (
-                byte_count(run["budget"]),
-                f"**{run['candidate']}**" if chosen else run["candidate"],
+                byte_count(budget),
+                f"**{candidate}**" if chosen_of[str(budget)] == candidate else candidate,
                 net,
-                f"{run['train']:,} x {run['epochs']}",
-                byte_count(run["file_bytes"]),
-                f"{run['validation_accuracy']:.1f}",
-                f"{run['test_accuracy']:.1f}",
+                f"{same[0]['train']:,} x {same[0]['epochs']}",
+                str(len(same)),
+                byte_count(max(run["file_bytes"] for run in same)),
+                f"{sum(run['validation_accuracy'] for run in same) / len(same):.1f}",
+                f"{sum(run['test_accuracy'] for run in same) / len(same):.1f}",
             )
         )
-    header = ("size", "candidate", "net", "images x epochs", "file", "validation %", "test %")
-    seeds = len({run["seed"] for run in results["runs"]})
+    header = ("size", "candidate", "net", "images x epochs", "seeds", "largest file", "validation %", "test %")
     data = results["data"]
-    tried = {
-        budget: {run["candidate"] for run in results["runs"] if str(run["budget"]) == budget} for budget in chosen_of
-    }
+    tried = {budget: {run["candidate"] for run in runs if str(run["budget"]) == budget} for budget in chosen_of}
     alone = [byte_count(int(budget)) for budget, names in tried.items() if len(names) == 1]
-    remark = f"\n\nOf {' and '.join(alone)} one candidate ran: its net was not chosen among others." if alone else ""
+    remark = f" Of {' and '.join(alone)} one candidate ran: its net was not chosen among others." if alone else ""
     return (
-        f"Nets for a file of a given size, {data['description'] or data['kind']}, {seeds} seed{'s' * (seeds > 1)} each;"
-        " the validation images choose (bold) among candidates that ran, after short runs"
-        f" (`python -m benchmarks.recipes`, {where(results)}):\n\n{table(header, rows)}{remark}"
+        f"Nets for a file of a given size, {data['description'] or data['kind']}; the validation images choose (bold)"
+        f" among candidates that ran, after short runs (`python -m benchmarks.recipes`, {where(results)}):\n\n"
+        f"{table(header, rows)}\n\nSeeds of one candidate differ by up to two points, so read smaller differences as"
+        f" ties.{remark}"
     )

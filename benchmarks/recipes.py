@@ -45,6 +45,7 @@ CANDIDATES: Mapping[int, Mapping[str, dict[str, Any]]] = {
         "convmixer, depth 3": _mixer(137, 3),
         "resnet-14, rate 0.01": _resnet(14, 13, lr=0.01),
         "resnet-14, rate 0.04": _resnet(14, 13, lr=0.04),
+        "resnet-14, ternary": _resnet(14, 10, alphabet="ternary"),
     },
     33_000: {
         "resnet-14": _resnet(14, 23),
