@@ -58,9 +58,13 @@ def content_within(
     least = encode(forms[0], threads=threads, effort=effort)
     if len(least) > budget:
         how = residual_dtype or f"{LOG8}, the smallest residual dtype"
+        if effort == "fast" and len(encode(forms[0], threads=threads)) <= budget:
+            remedy = "leave effort fast out, with which masks take more"
+        else:
+            remedy = "train a smaller net or for longer, or raise the budget of the export"
         raise PemnError(
             f"the file takes {len(least):,} B with {how}, {len(least) - budget:,} B more than the budget of "
-            f"{budget:,} B; train a smaller net or for longer, or raise the budget of the export"
+            f"{budget:,} B; {remedy}"
         )
     with Reader.open(least) as reader:
         kept = reader.ledger()
@@ -80,7 +84,9 @@ def content_within(
     if not taken:
         return forms[0], least
     content = _with_residual(forms[0], taken)
-    return content, encode(content, threads=threads, effort=effort)
+    data = encode(content, threads=threads, effort=effort)
+    # What was foreseen is exact; should it ever not be, the budget comes first.
+    return (content, data) if len(data) <= budget else (forms[0], least)
 
 
 def _as_many(taken: list[_Step], steps: list[_Step], fits: Callable[[list[_Step]], bool]) -> list[_Step]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from pemn_compress import saving
 from pemn_compress.config import MaskConfig
 from pemn_compress.equality import check_equal
-from pemn_compress.masking import mask_
+from pemn_compress.masking import mask_, masked_weights
 from pemn_compress.models import build
 from pemn_compress.saving import to_content
 from pemn_compress.within import content_within
@@ -76,6 +77,26 @@ def test_one_dtype_for_all(model: torch.nn.Module) -> None:
     assert {each.dtype for each in content.residual} == {"float16", "int8"}
     with pytest.raises(PemnError, match=r"with float16, 1 B more than the budget of"):
         content_within(model, middle - 1, residual_dtype="float16")
+
+
+def test_a_budget_is_kept_even_if_bytes_were_foreseen_wrong(
+    model: torch.nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    budget = sizes(model)[0] + 8
+    monkeypatch.setattr("pemn_compress.within.header_bytes", lambda manifest: 0)
+    assert len(content_within(model, budget)[1]) <= budget
+
+
+def test_an_effort_that_costs_the_budget_is_named(model: torch.nn.Module) -> None:
+    sparse = copy.deepcopy(model)
+    with torch.no_grad():
+        for _, _, score in masked_weights(sparse):
+            score.sub_(score.abs().mean())
+    budget = sizes(sparse)[0]
+    with pytest.raises(PemnError, match=f"more than the budget of {budget:,} B; leave effort fast out"):
+        content_within(sparse, budget, effort="fast")
+    with pytest.raises(PemnError, match="train a smaller net"):
+        content_within(sparse, budget - 1, effort="fast")
 
 
 def test_a_budget_that_is_too_small(model: torch.nn.Module) -> None:
