@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 
 from pemn_compress.learners import Learner
-from pemn_compress.learners.comparison import Comparison
+from pemn_compress.learners.comparison import BRIEF, Comparison
 from pemn_compress.plain import address, eager
 from pemn_formats.native import Loops, compiled
 
@@ -19,25 +19,27 @@ Tensors = Sequence[torch.Tensor]
 
 
 def weights(
-    learners: Sequence[Learner], scores: Tensors, values: Tensors
+    learners: Sequence[Learner], scores: Tensors, values: Iterable[torch.Tensor]
 ) -> tuple[list[torch.Tensor], list[Comparison | None]]:
     """Return `learner.select(score, value)` of each, and for `score_gradients` how those here were compared."""
     made: list[torch.Tensor] = []
     found: list[Comparison | None] = []
     rows: list[float] = []
+    held: list[torch.Tensor] = []  # whose addresses are among the rows
     loops = _loops()
     for learner, score, value in zip(learners, scores, values, strict=True):
-        comparison, size = learner.comparison(score), score.numel()
+        comparison = learner.comparison(score)
         found.append(comparison)
         if comparison is None:
             made.append(learner.select(score, value))
             continue
-        if loops is not None and not comparison.brief and size <= _MOST:
+        if loops is not None and comparison.rule not in BRIEF and (size := score.numel()) <= _MOST:
             here, there = address(score, size), address(value, size)
             if here and there:
                 weight = torch.empty_like(value)
                 rows += weight.data_ptr(), here, there, size, comparison.rule, comparison.margin
                 made.append(weight)
+                held.append(value)
                 continue
         made.append(comparison.select(score, value))
     if loops is not None and rows:
@@ -48,13 +50,14 @@ def weights(
 def score_gradients(
     learners: Sequence[Learner],
     scores: Tensors,
-    values: Tensors,
+    values: Iterable[torch.Tensor],
     grads: Sequence[torch.Tensor | None],
     compared: Sequence[Comparison | None],
 ) -> list[torch.Tensor | None]:
     """Return `score_gradient` of each; None where there is no gradient."""
     made: list[torch.Tensor | None] = []
     rows: list[int] = []
+    held: list[torch.Tensor] = []
     loops = None if torch.is_grad_enabled() else _loops()
     for learner, score, value, grad, comparison in zip(learners, scores, values, grads, compared, strict=True):
         if grad is None:
@@ -63,13 +66,13 @@ def score_gradients(
         if comparison is not None and not comparison.steered:
             made.append(value * grad)
             continue
-        size = score.numel()
-        if loops is not None and comparison is not None and size <= _MOST:
+        if loops is not None and comparison is not None and (size := score.numel()) <= _MOST:
             places = address(grad, size), address(value, size), address(score, size)
             if all(places):
                 to_score = torch.empty_like(value)
                 rows += to_score.data_ptr(), *places, size
                 made.append(to_score)
+                held.append(value)
                 continue
         made.append(score_gradient(learner, score, value, grad))
     if loops is not None and rows:

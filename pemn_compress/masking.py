@@ -68,8 +68,7 @@ def mask_(
         chain.__class__ = MaskChain
         read_sooner(target.module, target.attribute)
         group.members.append(chain)  # type: ignore[arg-type]
-        if weight.fixed:
-            together.add(chain)  # type: ignore[arg-type]
+        together.add(chain)  # type: ignore[arg-type]
     if kind.joint:
         group.attach(unwrap(model))
     together.attach(unwrap(model))

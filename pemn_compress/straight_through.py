@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, cast
 
 import torch
 
-from pemn_compress.at_once import score_gradient, score_gradients, weights
+from pemn_compress.at_once import score_gradient
 from pemn_compress.learners import Learner
 from pemn_compress.line import broadcast_scale
 from pemn_compress.tiling import fold, tile
 
-__all__ = ["StraightThrough", "StraightThroughMany", "scaled_value", "transformed_weight"]
+__all__ = [
+    "StraightThrough",
+    "check_unchanged",
+    "learned_gradients",
+    "scaled_value",
+    "transformed_weight",
+    "versions",
+]
 
 
 class StraightThrough(torch.autograd.Function):
@@ -44,7 +52,7 @@ class StraightThrough(torch.autograd.Function):
         if ctx.compiled:
             ctx.save_for_backward(score, scale, source)
         else:
-            ctx.kept, ctx.versions = (score, scale, source), _versions(score, scale, source)
+            ctx.kept, ctx.versions = (score, scale, source), versions(score, scale, source)
         weight = learner.select(score, scaled_value(score.shape, scale, source, constant))
         ctx.found = None if ctx.compiled else learner.found()
         return weight
@@ -53,42 +61,16 @@ class StraightThrough(torch.autograd.Function):
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # noqa: D102
         grad, learner = grads[0], ctx.learner
         if not ctx.compiled:
-            _check_unchanged(ctx.versions, *ctx.kept)
+            check_unchanged(ctx.versions, *ctx.kept)
         score, scale, source = ctx.saved_tensors if ctx.compiled else ctx.kept
         again = learner.found() if ctx.compiled else ctx.found
-        to_score = to_scale = to_source = None
+        to_score = None
         if ctx.needs_input_grad[0]:
             # Not given a name, the scaled values are gone when the effect of the scale below takes their place.
             to_score = score_gradient(learner, score, scaled_value(score.shape, scale, source, ctx.constant), grad)
-        if ctx.needs_input_grad[1]:
-            effect = learner.select(score, _base(score.shape, source, ctx.constant), again=again).mul_(grad)
-            to_scale = effect.reshape(len(effect), -1).sum(1)
-        if ctx.needs_input_grad[2]:
-            factor = torch.empty_like(score)
-            factor = (
-                factor.copy_(broadcast_scale(scale, score.dim())) if scale is not None else factor.fill_(ctx.constant)
-            )
-            to_source = fold(learner.select(score, factor, again=again).mul_(grad), len(source))
-        return to_score, to_scale, to_source, None, None
-
-
-class StraightThroughMany(torch.autograd.Function):
-    """The same of many tensors with fixed scales and values: `learners`, values in the scores' shapes, then scores."""
-
-    @staticmethod
-    def forward(  # noqa: D102
-        ctx: Any, learners: Sequence[Learner], values: Sequence[torch.Tensor], *scores: torch.Tensor
-    ) -> tuple[torch.Tensor, ...]:
-        ctx.set_materialize_grads(False)
-        ctx.learners, ctx.values, ctx.scores, ctx.versions = learners, values, scores, _versions(*scores)
-        made, ctx.compared = weights(learners, scores, values)
-        return tuple(made)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:  # noqa: D102
-        _check_unchanged(ctx.versions, *ctx.scores)
-        wanted = [grad if needed else None for grad, needed in zip(grads, ctx.needs_input_grad[2:], strict=True)]
-        return None, None, *score_gradients(ctx.learners, ctx.scores, ctx.values, wanted, ctx.compared)
+        chosen = partial(learner.select, score, again=again)
+        learned = learned_gradients(chosen, score, scale, source, ctx.constant, grad, ctx.needs_input_grad[1:3])
+        return to_score, *learned, None, None
 
 
 def transformed_weight(
@@ -105,12 +87,41 @@ def transformed_weight(
     return torch.where(code != 0, code * value, 0.0) + value * (zero if direction is None else direction * zero)
 
 
-def _versions(*tensors: torch.Tensor | None) -> list[int]:
+def learned_gradients(
+    chosen: Callable[[torch.Tensor], torch.Tensor],
+    score: torch.Tensor,
+    scale: torch.Tensor | None,
+    source: torch.Tensor,
+    constant: float | None,
+    grad: torch.Tensor,
+    wanted: Sequence[bool],
+) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    """Return the gradients of a learned scale and of learned values, as far as they are wanted.
+
+    `chosen` selects among other values as the forward did.
+    """
+    to_scale = to_source = None
+    if wanted[0]:
+        effect = chosen(_base(score.shape, source, constant)).mul_(grad)
+        to_scale = effect.reshape(len(effect), -1).sum(1)
+    if wanted[1]:
+        factor = torch.empty_like(score)
+        if scale is not None:
+            factor.copy_(broadcast_scale(scale, score.dim()))
+        else:
+            factor.fill_(cast(float, constant))
+        to_source = fold(chosen(factor).mul_(grad), len(source))
+    return to_scale, to_source
+
+
+def versions(*tensors: torch.Tensor | None) -> list[int]:
+    """Return how often each tensor was changed in place."""
     return [0 if tensor is None else tensor._version for tensor in tensors]
 
 
-def _check_unchanged(versions: list[int], *tensors: torch.Tensor | None) -> None:
-    if _versions(*tensors) != versions:
+def check_unchanged(before: list[int], *tensors: torch.Tensor | None) -> None:
+    """Raise `RuntimeError` where versions are others than before."""
+    if versions(*tensors) != before:
         raise RuntimeError("scores, scales or values of a mask were changed in place between forward and backward")
 
 

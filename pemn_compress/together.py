@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from pemn_compress.forward_span import ForwardSpan
-from pemn_compress.straight_through import StraightThroughMany
+from pemn_compress.straight_through_many import StraightThroughMany
 from pemn_compress.transforms import transforming
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["Part", "Together"]
 
 _ENOUGH = 1 << 20  # scores, beside whose work one more call costs nothing
+_LARGE = 1 << 16  # scores, beside whose values others' would be memory that counts
 
 
 class Part:
@@ -46,16 +47,18 @@ class Part:
 
     def _make(self) -> None:
         self._made = True
-        members, learners, values, scores = [], [], [], []
+        members, recipes, scores = [], [], []
+        learned: dict[int, torch.Tensor] = {}
         for member in self._members:
             score, mask = member._parameters.get("original"), member.mask
             if member.alone and score is not None:
                 members.append(member)
-                learners.append(mask.learner)
-                values.append(mask.checked(score))
                 scores.append(score)
+                recipes.append(mask.recipe(score))
+                if not mask.fixed:
+                    learned.update((id(each), each) for each in mask.parameters())
         if members:
-            weights = StraightThroughMany.apply(learners, values, *scores)
+            weights = StraightThroughMany.apply(recipes, *scores, *learned.values())
             for member, score, weight in zip(members, scores, weights, strict=True):
                 member.__dict__["made"] = score, weight
 
@@ -67,7 +70,9 @@ class Together(ForwardSpan):
         self._parts: list[list[MaskChain]] = []
 
     def add(self, member: MaskChain) -> None:
-        """Take up the next masked weight of the model."""
+        """Take up the next masked weight of the model, unless it is large and its values have to be made first."""
+        if not member.mask.fixed and member.mask.tensor.numel > _LARGE:
+            return
         if not self._parts or sum(one.mask.tensor.numel for one in self._parts[-1]) >= _ENOUGH:
             self._parts.append([])
         self._parts[-1].append(member)

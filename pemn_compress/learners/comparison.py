@@ -9,13 +9,16 @@ import torch
 
 from pemn_compress.line import SIGN_BIT, keep_beyond, with_sign_of
 
-__all__ = ["ABOVE", "BEYOND", "Comparison"]
+__all__ = ["ABOVE", "BEYOND", "BRIEF", "Comparison"]
 
 ABOVE = {"keep": 0, "sign": 1}
 """Rules that ask whether the score is above zero, by alphabet; numbered as `pemn_formats.native` has them."""
 
 BEYOND = {"keep": 2, "sign": 3, "ternary": 4}
 """Those that ask whether its magnitude exceeds a margin."""
+
+BRIEF = ABOVE["keep"], BEYOND["keep"]
+"""Those for which torch has one operation."""
 
 
 class Comparison(NamedTuple):
@@ -25,26 +28,22 @@ class Comparison(NamedTuple):
     margin: float
     steered: bool
 
-    @property
-    def brief(self) -> bool:
-        """Whether torch has one operation for it."""
-        return self.rule in (ABOVE["keep"], BEYOND["keep"])
-
     def select(self, score: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
         """Return the weights of float32 values: what the compiled loops give, to the bit.
 
         The backward of torch's threshold is `value where score > 0, else +0.0`, and that of its hardshrink the same for
         a magnitude; both are vectorised everywhere.
         """
-        if self.rule == ABOVE["keep"]:
+        rule = self.rule
+        if rule == ABOVE["keep"]:
             weight: torch.Tensor = torch.ops.aten.threshold_backward.default(value, score, 0)
             return weight
-        if self.rule == BEYOND["keep"]:
+        if rule == BEYOND["keep"]:
             return keep_beyond(self.margin, score, value)
-        if self.rule == BEYOND["ternary"]:
+        if rule == BEYOND["ternary"]:
             return keep_beyond(self.margin, score, with_sign_of(score, value))
         bits = score.view(torch.int32)
-        if self.rule == ABOVE["sign"]:  # as an integer, at most 0 exactly where the score is
+        if rule == ABOVE["sign"]:  # as an integer, at most 0 exactly where the score is
             flip = bits.sub(1).bitwise_or_(bits).bitwise_and_(SIGN_BIT)
         else:  # bits of magnitudes are ordered as the magnitudes are: their difference has the comparison's sign
             flip = bits.bitwise_and(~SIGN_BIT)

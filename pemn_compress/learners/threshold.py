@@ -12,6 +12,8 @@ from pemn_formats.errors import PemnError
 
 __all__ = ["Threshold"]
 
+_ABOVE = {alphabet: Comparison(rule, 0.0, False) for alphabet, rule in ABOVE.items()}
+
 
 class Threshold(Learner):
     """`keep` and `sign`: code 1 where score > 0. `ternary`: sign(score) where abs(score) > t, else 0.
@@ -47,7 +49,7 @@ class Threshold(Learner):
         """The same for all scores."""
         if self.alphabet == "ternary":
             return Comparison(BEYOND["ternary"], self.margin, False)
-        return Comparison(ABOVE[self.alphabet], 0.0, False)
+        return _ABOVE[self.alphabet]
 
     def probability(self, score: torch.Tensor, temperature: float) -> torch.Tensor:
         """Sigmoid of the distance to the threshold over the temperature."""

@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from pemn_compress.config import MaskConfig
 from pemn_compress.forward_span import detach
 from pemn_compress.masked_weight import MaskChain
-from pemn_compress.masking import mask_, masked_weights
+from pemn_compress.masking import mask_, mask_parameters, masked_weights
 from pemn_compress.together import Together
 
 
@@ -63,10 +63,21 @@ def chains(model: nn.Module) -> list[MaskChain]:
     return [module for module in model.modules() if isinstance(module, MaskChain)]
 
 
+LEARNED = [
+    {},
+    {"scale": "channel"},
+    {"strategy": "rp", "values": 7, "learn_values": True},
+    {"strategy": "rp", "values": 7, "learn_values": True, "scale": "channel"},
+    {"strategy": "mp", "learn_values": True},
+]
+whatever_is_learned = pytest.mark.parametrize("more", LEARNED, ids=lambda more: " ".join(more) or "scores")
+
+
+@whatever_is_learned
 @pytest.mark.parametrize("alphabet", ["keep", "sign", "ternary"])
 @pytest.mark.parametrize("learner", ["threshold", "topk", "topk-global"])
-def test_the_same_outputs_and_gradients(learner: str, alphabet: str) -> None:
-    model = net(learner=learner, alphabet=alphabet)
+def test_the_same_outputs_and_gradients(learner: str, alphabet: str, more: dict[str, object]) -> None:
+    model = net(learner=learner, alphabet=alphabet, **more)
     apart = copy.deepcopy(model)
     for hook in list(apart._forward_pre_hooks.values()):
         if isinstance(getattr(hook, "__self__", None), Together):
@@ -85,7 +96,7 @@ def test_they_are_made_once_a_forward_and_forgotten_after_it(monkeypatch: pytest
     made: list[int] = []
     real = together.StraightThroughMany.apply
     monkeypatch.setattr(
-        together.StraightThroughMany, "apply", lambda *found: (made.append(len(found) - 2), real(*found))[1]
+        together.StraightThroughMany, "apply", lambda *found: (made.append(len(found[0])), real(*found))[1]
     )
     model = net()
     gradients(model)
@@ -94,8 +105,18 @@ def test_they_are_made_once_a_forward_and_forgotten_after_it(monkeypatch: pytest
     with torch.no_grad():
         model(inputs())
     assert made == [5]
-    gradients(net(scale="channel"))
-    assert made == [5]
+    gradients(net(scale="channel", strategy="rp", values=7, learn_values=True))
+    assert made == [5, 5]
+
+
+def test_values_of_large_tensors_are_not_made_beside_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pemn_compress import together
+
+    monkeypatch.setattr(together, "_LARGE", 64)
+    for more, count in ({}, 5), ({"scale": "channel"}, 4):
+        model = net(**more)
+        assert [len(part) for hook in model._forward_pre_hooks.values() for part in hook.__self__._parts] == [count]
+        assert gradients(model)["body.0.parametrizations.weight.original"] is not None
 
 
 def test_layers_find_what_is_made_without_a_call_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,8 +137,9 @@ def test_a_weight_cannot_be_assigned() -> None:
         model.two.weight = torch.zeros(2, 8)
 
 
-def test_checkpointing_finds_the_same_gradients() -> None:
-    model = net()
+@whatever_is_learned
+def test_checkpointing_finds_the_same_gradients(more: dict[str, object]) -> None:
+    model = net(**more)
     expected = gradients(model)
     model.recompute = True
     assert equal(gradients(model), expected)
@@ -213,6 +235,25 @@ def test_scores_may_change_between_forwards_but_not_before_backward() -> None:
         masked_weights(model)[0][2].neg_()
     with pytest.raises(RuntimeError, match="of a mask were changed in place between forward and backward"):
         two.sum().backward()
+
+
+@pytest.mark.parametrize("place", [1, 2])
+def test_neither_may_what_else_is_learned(place: int) -> None:
+    model = net(scale="channel", strategy="rp", values=7, learn_values=True)
+    _, two = model(inputs())
+    with torch.no_grad():
+        list(mask_parameters(model))[place].neg_()
+    with pytest.raises(RuntimeError, match="of a mask were changed in place between forward and backward"):
+        two.sum().backward()
+
+
+@pytest.mark.parametrize("place", [1, 2])
+def test_what_is_frozen_gets_no_gradient(place: int) -> None:
+    model = net(scale="channel", strategy="rp", values=7, learn_values=True)
+    expected = gradients(model)
+    frozen = list(mask_parameters(model))[place].requires_grad_(False)
+    expected = {name: None if parameter is frozen else expected[name] for name, parameter in model.named_parameters()}
+    assert equal(gradients(model), expected)
 
 
 def test_a_copy_has_its_own() -> None:

@@ -1,0 +1,90 @@
+"""The line in training for many tensors in one call of autograd."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+
+from pemn_compress.at_once import score_gradients, weights
+from pemn_compress.learners import Learner
+from pemn_compress.straight_through import check_unchanged, learned_gradients, scaled_value, versions
+from pemn_compress.tiling import tile
+
+__all__ = ["Recipe", "StraightThroughMany"]
+
+
+class Recipe(NamedTuple):
+    """What a weight is made of beside its scores; see `StraightThrough`."""
+
+    learner: Learner
+    scale: torch.Tensor | None
+    source: torch.Tensor
+    constant: float | None
+
+
+class StraightThroughMany(torch.autograd.Function):
+    """`StraightThrough` of many tensors: of their recipes, their scores, and then once each what else is learned."""
+
+    @staticmethod
+    def forward(ctx: Any, recipes: Sequence[Recipe], *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:  # noqa: D102
+        ctx.set_materialize_grads(False)
+        ctx.recipes, ctx.tensors, ctx.versions = recipes, tensors, versions(*tensors)
+        learners, scores = [recipe.learner for recipe in recipes], tensors[: len(recipes)]
+        made, ctx.compared = weights(learners, scores, _values(scores, recipes))
+        more = len(tensors) > len(recipes)
+        ctx.found = [learner.found() if more else None for learner in learners]
+        return tuple(made)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:  # noqa: D102
+        check_unchanged(ctx.versions, *ctx.tensors)
+        recipes, count = ctx.recipes, len(ctx.recipes)
+        scores, learned, needed = ctx.tensors[:count], ctx.tensors[count:], ctx.needs_input_grad[1:]
+        wanted = [grad if need else None for grad, need in zip(grads, needed[:count], strict=True)]
+        learners = [recipe.learner for recipe in recipes]
+        to_scores = score_gradients(learners, scores, _values(scores, recipes), wanted, ctx.compared)
+        learning = (tensor for tensor, need in zip(learned, needed[count:], strict=True) if need)
+        sums: dict[int, torch.Tensor | None] = {id(tensor): None for tensor in learning}
+        return None, *to_scores, *_to_learned(ctx, grads, sums, learned)
+
+
+def _to_learned(
+    ctx: Any,
+    grads: Sequence[torch.Tensor | None],
+    sums: dict[int, torch.Tensor | None],
+    learned: Sequence[torch.Tensor],
+) -> Iterator[torch.Tensor | None]:
+    """Yield the gradient of each."""
+    places = reversed(range(len(ctx.recipes))) if sums else ()  # autograd goes back so to what shares a vector
+    for place in places:
+        recipe, score, grad, comparison = ctx.recipes[place], ctx.tensors[place], grads[place], ctx.compared[place]
+        if grad is None:
+            continue
+        if comparison is None:
+            chosen = partial(recipe.learner.select, score, again=ctx.found[place])
+        else:
+            chosen = partial(comparison.select, score)
+        pair = recipe.scale, recipe.source
+        needed = [id(each) in sums for each in pair]
+        gradients = learned_gradients(chosen, score, *pair, recipe.constant, grad, needed)
+        for tensor, gradient in zip(pair, gradients, strict=True):
+            if gradient is not None:
+                before = sums[id(tensor)]
+                sums[id(tensor)] = gradient if before is None else before + gradient
+    for tensor in learned:
+        yield sums.get(id(tensor))
+
+
+def _values(scores: Sequence[torch.Tensor], recipes: Sequence[Recipe]) -> Iterator[torch.Tensor]:
+    """Yield the values that the scores choose among, each made when it is asked for."""
+    tiled: dict[int, torch.Tensor] = {}
+    for score, (_, scale, source, constant) in zip(scores, recipes, strict=True):
+        if constant is not None:  # what is tiled over the largest tensor begins as over every other
+            if id(source) not in tiled:
+                tiled[id(source)] = tile(source, max(each.numel() for each in scores))
+            yield scaled_value(score.shape, scale, tiled[id(source)], constant)
+        else:
+            yield source if scale is None else scaled_value(score.shape, scale, source, None)
