@@ -8,7 +8,7 @@ import torch
 
 from pemn_compress.learners import Learner
 from pemn_compress.learners.comparison import BRIEF, Comparison
-from pemn_compress.plain import address, eager
+from pemn_compress.plain import address, eager, memory_order
 from pemn_formats.native import Loops, compiled
 
 __all__ = ["score_gradient", "score_gradients", "weights"]
@@ -34,7 +34,8 @@ def weights(
             made.append(learner.select(score, value))
             continue
         if loops is not None and comparison.rule not in BRIEF and (size := score.numel()) <= _MOST:
-            here, there = address(score, size), address(value, size)
+            order = memory_order(value)
+            here, there = address(score, size, order), address(value, size, order)
             if here and there:
                 weight = torch.empty_like(value)
                 rows += weight.data_ptr(), here, there, size, comparison.rule, comparison.margin
@@ -67,7 +68,8 @@ def score_gradients(
             made.append(value * grad)
             continue
         if loops is not None and comparison is not None and (size := score.numel()) <= _MOST:
-            places = address(grad, size), address(value, size), address(score, size)
+            order = memory_order(value)
+            places = address(grad, size, order), address(value, size, order), address(score, size, order)
             if all(places):
                 to_score = torch.empty_like(value)
                 rows += to_score.data_ptr(), *places, size

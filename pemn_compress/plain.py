@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-__all__ = ["address", "eager"]
+__all__ = ["address", "eager", "memory_order"]
 
 _KINDS = (torch.Tensor, nn.Parameter)
 
@@ -20,17 +20,23 @@ def eager() -> bool:
     )
 
 
-def address(tensor: torch.Tensor, count: int) -> int:
+def memory_order(tensor: torch.Tensor) -> torch.memory_format:
+    """Return the order of memory that `address` is to ask for: channels-last where a tensor is not contiguous."""
+    return torch.contiguous_format if tensor.is_contiguous() else torch.channels_last
+
+
+def address(tensor: torch.Tensor, count: int, order: torch.memory_format = torch.contiguous_format) -> int:
     """Return where `count` float32 lie in a row in the CPU's memory, or 0 if a tensor is anything but that.
 
-    To be asked where `eager`. What `vmap` batches has no storage.
+    Tensors of one shape and order have the same element in the same place. To be asked where `eager`. What `vmap`
+    batches has no storage.
     """
     plain = (
         type(tensor) in _KINDS
         and tensor.is_cpu
         and tensor.dtype is torch.float32
         and torch._C._has_storage(tensor)
-        and tensor.is_contiguous()
+        and tensor.is_contiguous(memory_format=order)
         and not tensor.is_neg()
         and tensor.numel() == count
     )

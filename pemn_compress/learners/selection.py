@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from pemn_compress.plain import address
+from pemn_compress.plain import address, memory_order
 from pemn_formats.native import compiled
 
 __all__ = ["above_cut", "find_cut", "find_margin", "kept_count"]
@@ -81,7 +81,7 @@ def _compiled_margin(scores: Sequence[torch.Tensor], count: int) -> float | Lite
     rows: list[int] = []
     for score in scores:
         size = score.numel()
-        rows += address(score, size), size
+        rows += address(score, size, memory_order(score)), size
     if not all(rows):
         return False
     return loops.margin(tuple(rows), count) if count < sum(rows[1::2]) else None

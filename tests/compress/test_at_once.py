@@ -124,9 +124,8 @@ def test_a_run_with_and_without_them(
     model = mask_(net(), MaskConfig(learner=name, alphabet=alphabet))
     twin = copy.deepcopy(model)
     found = trained(model, format=format)
-    tensors = 4 * (3 if format is torch.contiguous_format else 2)
-    assert recorder.chosen == (0 if alphabet == "keep" else tensors)
-    assert recorder.carried == (0 if name == "threshold" or alphabet == "ternary" else tensors)
+    assert recorder.chosen == (0 if alphabet == "keep" else 12)
+    assert recorder.carried == (0 if name == "threshold" or alphabet == "ternary" else 12)
     monkeypatch.setattr(native, "_LOOPS", None)
     assert all(torch.equal(*pair) for pair in zip(found, trained(twin, format=format), strict=True))
 
@@ -171,6 +170,26 @@ def test_what_traces_operations_sees_all_of_them(recorder: Recorder) -> None:
     model(torch.ones(2, 6))
     assert recorder.chosen == 1
     assert any("xor" in str(node.target) for node in traced.graph.nodes)
+
+
+@pytest.mark.parametrize("strange", ["score", "value", "grad", "none"])
+@torch.no_grad()
+def test_tensors_of_one_order_of_memory_are_taken_and_mixed_ones_left_to_torch(
+    strange: str, recorder: Recorder
+) -> None:
+    one, shape = LEARNERS["topk"]("sign", 0.5, 0.1), (4, 3, 5, 5)
+    parts = {name: numbers(shape, "random", seed) for seed, name in enumerate(("score", "value", "grad"))}
+    for name, part in parts.items():
+        if name != strange:
+            parts[name] = part.contiguous(memory_format=torch.channels_last)
+    score, value, grad = parts.values()
+    made, compared = weights([one], [score], [value])
+    found = score_gradients([one], [score], [value], [grad], compared)[0]
+    assert (recorder.chosen, recorder.carried) == (strange in ("grad", "none"), strange == "none")
+    native._LOOPS = None
+    assert found is not None
+    assert bits(made[0]) == bits(one.select(score, value))
+    assert bits(found) == bits(score_gradient(one, score, value, grad))
 
 
 @pytest.mark.parametrize("kind", ["strided", "expanded", "shorter", "float64", "subclass", "empty", "negated"])
