@@ -42,9 +42,9 @@ class BudgetControl(RateControl):
     """Raises the price of bits after two fifths of a run until its masks fit, and lets no larger epoch win.
 
     The price grows or falls by a factor that follows how far the masks' entropy, times what coding really made of it,
-    lies above or below what the budget leaves them. It is asked every fourth step, the coder every twentieth of the
-    run. Epochs in the last tenth that do not fit yet lose their least sure weights (`trimming`). Nothing is random; the
-    price and the coder's gain are the whole state.
+    lies above or below what the budget leaves them. It is asked every fourth step, the coder after every epoch and in
+    longer ones every twentieth of the run. Epochs in the last tenth that do not fit yet lose their least sure weights
+    (`trimming`). Nothing is random; the price and the coder's gain are the whole state.
 
     Args:
         budget: the most bytes of the file.
@@ -65,6 +65,7 @@ class BudgetControl(RateControl):
         self._pays = False
         self._left = 0
         self._coded, self._coded_bytes = b"", 0
+        self._coded_at: int | None = None  # the step; None at the end of an epoch
 
     def price(self, model: nn.Module, step: int, steps: int) -> float:
         """The price of a step: the constant one, after two fifths of the run a steered one; 0 for masks that fit."""
@@ -72,8 +73,11 @@ class BudgetControl(RateControl):
         steers = step >= first
         if not steers and not self.rate:
             return 0.0
-        if step == first or step % max(1, steps // _CODINGS) == 0:
+        if self._coded_at is None:
+            self._coded_at = step
+        if step == first or step - self._coded_at >= max(1, steps // _CODINGS):
             self.file_bytes(model)
+            self._coded_at = step
         if (step - first) % _EVERY == 0:
             over = self._mask_bytes(model) * self._gain / self._target(model) - 1
             if steers:
@@ -115,6 +119,7 @@ class BudgetControl(RateControl):
 
     def foresee(self, model: nn.Module, masks: Sequence[MaskCount], described: Mapping[str, Any]) -> int:
         """The bytes of the smallest file itself, however long that takes."""
+        self._coded_at = None
         return self.file_bytes(model)
 
     def admits(self, model: nn.Module, size: int) -> bool:
