@@ -78,3 +78,10 @@ def test_a_ternary_mask_may_keep_all(kept: float) -> None:
     all_kept = dataclasses.replace(few, masked=(mask("w", (300, 30), 1, 1.1, "ternary"),))
     noisy = dataclasses.replace(few, masked=(mask("w", (300, 30), 1, 0.97, "ternary"),))
     assert max(len(encode(each)) for each in (few, all_kept, noisy)) <= most_bytes(few).file
+
+
+def test_what_may_vary_can_count_as_it_is() -> None:
+    few = Content(3, (Prototype(3, "signed"),), (mask("w", (300, 30), 0, 0.9, "ternary"),))
+    exact = most_bytes(few, varying=False)
+    assert exact.header == header_bytes(manifest_of(few), mask_bytes=exact.masks)
+    assert exact.header < most_bytes(few).header

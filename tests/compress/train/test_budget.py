@@ -15,6 +15,7 @@ from pemn_compress.data.known import known_spec
 from pemn_compress.export import export_run, foresee_export
 from pemn_compress.plan import planned
 from pemn_compress.plan.bytes_of_a_net import bytes_of_a_net
+from pemn_compress.saving import to_content
 from pemn_compress.train.budget_control import BudgetControl
 from pemn_compress.train.building import build_model
 from pemn_compress.train.job import resume, start
@@ -23,6 +24,8 @@ from pemn_compress.train.result import FitResult
 from pemn_compress.train.run import RunFolder
 from pemn_compress.train.run_config import RunConfig
 from pemn_formats.errors import PemnError
+from pemn_formats.foresight import header_bytes
+from pemn_formats.manifest import manifest_of
 from pemn_formats.writer import encode
 
 SMALL: dict[str, Any] = {"data": "digits", "limit_train": 256, "epochs": 4, "batch_size": 32, "threads": 1}
@@ -74,6 +77,14 @@ def test_whatever_masks_cost_a_budget_is_used(tmp_path: Path, options: dict[str,
     assert least * budget <= report.ledger.file_bytes <= budget
     assert foresee_export(run) == (report.ledger.file_bytes, report.unfilled)
     assert bool(report.unfilled) == (report.ledger.file_bytes < 0.97 * budget)
+
+
+def test_masks_are_steered_to_all_that_8_bit_layers_leave() -> None:
+    options = resolve(None, {"model_args": {"hidden": 49}, "int8_layers": ("last",)})
+    model = build_model(options, described())
+    manifest = manifest_of(to_content(model, input=described(), residual_dtype="log8"))
+    others = header_bytes(manifest) + manifest.residual_bytes
+    assert BudgetControl(2_000, described())._target(model) == int(0.99 * 2_000) - others
 
 
 def test_a_rate_gives_way_to_a_budget_that_decides() -> None:
