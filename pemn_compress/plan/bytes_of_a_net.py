@@ -65,7 +65,8 @@ def bytes_of_a_net(options: RunConfig, described: Mapping[str, Any], *, saved: f
     """
     model = build_model(options, described)
     small = to_content(model, input=described, residual_dtype=options.residual_dtype or SMALLEST_DTYPE)
-    plain, large = most_bytes(small), most_bytes(_in(LARGEST_DTYPE, small))
+    plain = most_bytes(small)
+    large = plain if options.residual_dtype else most_bytes(_in(LARGEST_DTYPE, small))
     masks = _most_of_masks(small, options.mask or MaskConfig(), plain.masks)
     likely = fewest = plain.file - plain.masks + masks
     if can_steer(options):

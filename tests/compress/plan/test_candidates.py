@@ -173,6 +173,12 @@ def test_other_masks_are_planned_too(mask: MaskConfig) -> None:
     assert best.bytes.likely <= 3_000
 
 
+@pytest.mark.parametrize("dtype", ["log8", "float16"])
+def test_one_dtype_leaves_nothing_to_fill_a_budget_with(dtype: str) -> None:
+    found = bytes_of_a_net(RunConfig(model="mlp", residual_dtype=dtype), DIGITS.to_input())
+    assert found.most == found.least.file
+
+
 def test_heads_divide_the_width() -> None:
     for each in candidates(12_000, RunConfig(model="vit"), CIFAR.to_input()):
         assert int(each.model_args["dim"]) % int(each.model_args["heads"]) == 0
