@@ -73,11 +73,13 @@ class ExportReport:
     def room(self) -> float:
         """How much wider a net would fill a budget of which the file leaves more than 3 %; 0 where it leaves less.
 
-        The bytes of masks grow as the square of the width.
+        The bytes of masks grow as the square of the width, and so do those of stored values, but for vectors of a
+        fixed length.
         """
         if self.budget is None or self.ledger.file_bytes >= LEAST_USED * self.budget:
             return 0.0
-        return math.sqrt(1 + (self.budget - self.ledger.file_bytes) / self.ledger.masks) - 1
+        growing = self.ledger.masks + self.ledger.prototypes
+        return math.sqrt(1 + (self.budget - self.ledger.file_bytes) / growing) - 1
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON values."""

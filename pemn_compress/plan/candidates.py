@@ -44,7 +44,7 @@ class Candidate:
 
     @property
     def used(self) -> float:
-        """The part of the budget that is foreseen to be used: what masks leave goes to the residual's precision."""
+        """The part of the budget that can be used: what masks leave goes to the residual's precision."""
         precise = self.bytes.most - self.bytes.least.file
         return min(self.bytes.likely + precise, self.budget) / self.budget
 
@@ -59,7 +59,8 @@ class Candidate:
             "file_bytes_likely": self.bytes.likely,
             "file_bytes_float32": self.bytes.most,
             "sure": self.sure,
-            "used": self.used,
+            "fits": self.fits,
+            "used": self.used if self.fits else None,
         }
 
 

@@ -80,7 +80,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "12kb": _sized(12_000, "resnet", depth=14, width=13),
     "33kb": _sized(33_000, "resnet", depth=14, width=23),
     "66kb": _sized(66_000, "resnet", depth=14, width=34),
-    "170kb": _sized(170_000, "convmixer", dim=664, depth=3, kernel=5, patch=4),
+    "170kb": _sized(170_000, "resnet", depth=14, width=56),
 }
 """Options by preset, under the names of `RunConfig.to_options`."""
 
@@ -106,10 +106,14 @@ def resolve(preset: str | None, explicit: Mapping[str, Any]) -> RunConfig:
     """
     if preset is None:
         preset = "digits" if explicit.get("data", "digits") == "digits" else "default"
+    preset = preset.lower()  # a size is spelled 12KB elsewhere
     if preset not in PRESETS:
         close = difflib.get_close_matches(preset, PRESETS, n=1)
         hint = f" (did you mean {close[0]!r}?)" if close else ""
         raise PemnError(f"unknown preset {preset!r}{hint}; known: {', '.join(PRESETS)}")
+    for name in ("teacher_weight", "teacher_temperature"):
+        if name in explicit and explicit.get("teacher") is None:
+            raise PemnError(f"{name} is for learning from another net; name one with --teacher")
     options = dict(PRESETS[preset])
     if (model := explicit.get("model", options["model"])) != options["model"]:
         options["model_args"] = _PAPER_NETS.get(model, {}) if preset == "paper" else {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,28 @@ def test_the_table(run: Callable[..., Any]) -> None:
     title, _, header, row, _, basis = result.out.splitlines()
     assert title == "4,000 B for 32x32x3 images of 10 classes (cifar10)"
     assert header.split()[:5] == ["depth", "kernel", "patch", "dim", "weights"]
-    assert header.split()[5:] == ["header", "masks", "residual", "at", "most", "used"]
+    assert header.split()[5:] == ["header", "masks", "residual", "at", "most", "can", "use"]
     assert row.split()[:3] == ["3", "5", "4"]
     assert row.endswith("fits")
     assert basis == "the order of depths is a rule of thumb, not measured; other families are not compared"
+
+
+def test_the_parts_of_a_row_add_up_with_stored_values_too(run: Callable[..., Any]) -> None:
+    stored = ("--strategy", "rp", "--values", 251, "--store", "vector")
+    for options in ((), stored):
+        found = run("plan", "--budget", "8KB", "--data", "digits", "--depth", 2, *options)
+        _, _, header, *rows, _, _ = found.out.splitlines()
+        assert ("  values  " in header) == (options == stored)
+        for row in rows:
+            *parts, most = [int(number.replace(",", "")) for number in re.findall(r"([\d,]+) B", row)]
+            assert sum(parts) == most
+
+
+def test_a_net_that_cannot_fit_uses_nothing(run: Callable[..., Any]) -> None:
+    arguments = ("plan", "--budget", "4KB", "--data", "digits", "--dim", 300)
+    assert run(*arguments).out.splitlines()[3].split()[-3:] == ["-", "too", "large"]
+    found = json.loads(run(*arguments, "--json").out)["candidates"][0]
+    assert (found["fits"], found["used"]) == (False, None)
 
 
 def test_the_measured_net_of_about_the_size_is_named(run: Callable[..., Any]) -> None:

@@ -226,7 +226,7 @@ def test_ctrl_c_in_a_trial_leaves_nothing(runs: Path) -> None:
     process = start("--budget", "4KB", "--epochs", 100_000, "--run", "long", "--runs-dir", runs)
     assert process.stderr is not None
     seen = [process.stderr.readline() for _ in range(2)]
-    assert seen[0].startswith("trying mlp with a 10th of the steps")
+    assert seen[0].startswith("trying mlp with 10 % of the steps")
     assert seen[1].startswith("trial epoch 1/10000  loss")
     process.send_signal(signal.SIGINT)
     out, errors = process.communicate(timeout=60)

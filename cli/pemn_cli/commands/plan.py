@@ -53,9 +53,10 @@ def command(
     """Show the widest nets of a family whose files fit a budget, best first, without training or data.
 
     "at most" is the file with masks that no coder can shrink and everything else in a byte a value; what the budget
-    leaves goes to its precision. A net that "fits" cannot exceed the budget. One that is "steered" has masks that
-    usually code smaller; training sees to it that they do. `train --budget` takes the first net, made wider or narrower
-    where a trial on its images says so. Options of the net and its masks mean what they mean there.
+    leaves goes to its precision, and "can use" says how much of it that can fill. A net that "fits" cannot exceed the
+    budget. One that is "steered" has masks that usually code smaller; training sees to it that they do. `train
+    --budget` takes the first net, made wider or narrower where a trial on its images says so. Options of the net and
+    its masks mean what they mean there.
 
     \b
     Examples:
@@ -107,16 +108,18 @@ def _print(budget: int, spec: DataSpec, found: list[Candidate]) -> None:
     print_line(f"{budget:,} B for {shape} images of {spec.classes} classes ({spec.name})")
     print_line()
     names = list(dict.fromkeys(name for each in found for name in each.model_args))
-    header = [*names, "weights", "header", "masks", "residual", "at most", "used", ""]
+    stored = any(each.bytes.least.prototypes for each in found)
+    header = [*names, "weights", "header", *["values"] * stored, "masks", "residual", "at most", "can use", ""]
     rows = []
     for each in found:
         parts = each.bytes.least
+        values = [parts.prototypes] * stored
         rows.append(
             [
                 *(str(each.model_args[name]) for name in names),
                 f"{each.bytes.weights:,}",
-                *(f"{count:,} B" for count in (parts.header, parts.masks, parts.residual, parts.file)),
-                percent(each.used, 1),
+                *(f"{count:,} B" for count in (parts.header, *values, parts.masks, parts.residual, parts.file)),
+                percent(each.used, 1) if each.fits else "-",
                 "fits" if each.sure else "steered" if each.fits else "too large",
             ]
         )

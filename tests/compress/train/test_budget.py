@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from recorder import Recorder
 
 from pemn_compress.config import MaskConfig
 from pemn_compress.data.known import known_spec
-from pemn_compress.export import export_run, foresee_export
+from pemn_compress.export import ExportReport, export_run, foresee_export
 from pemn_compress.plan import planned
 from pemn_compress.plan.bytes_of_a_net import bytes_of_a_net
 from pemn_compress.saving import to_content
@@ -274,3 +275,15 @@ def test_options_of_older_runs_are_read() -> None:
 def _trained(runs: Path, name: str, options: RunConfig) -> RunFolder:
     start(options, runs=runs, name=name).train()
     return RunFolder.open(runs / name)
+
+
+@pytest.mark.parametrize(
+    ("budget", "masks", "prototypes", "room"),
+    [(40_000, 5_000, 27_000, 0.1), (40_000, 32_000, 0, 0.1), (31_500, 30_000, 0, 0.0), (None, 30_000, 0, 0.0)],
+)
+def test_what_would_fit_counts_values_that_grow_with_the_net(
+    budget: int | None, masks: int, prototypes: int, room: float
+) -> None:
+    ledger = SimpleNamespace(masks=masks, prototypes=prototypes, file_bytes=masks + prototypes + 1_000)
+    report = ExportReport.room.fget(SimpleNamespace(budget=budget, ledger=ledger))  # type: ignore[attr-defined]
+    assert report == pytest.approx(room, abs=0.005)

@@ -109,11 +109,18 @@ def test_what_the_user_says_wins(preset: str, explicit: dict[str, Any], expected
         (None, {"density": 1.5}, "density must lie between 0 and 1, both excluded, found 1.5"),
         (None, {"regular": True, "strategy": "rp"}, "strategy is an option of masks, and a regular run has none"),
         ("paper", {"ratio": 0.1, "values": 3}, "give ratio or values, not both"),
+        (None, {"teacher_weight": 0.3}, "teacher_weight is for learning from another net; name one with --teacher"),
+        ("12kb", {"teacher_temperature": 3.0}, "teacher_temperature is for learning from another net"),
     ],
 )
 def test_what_cannot_be_is_named(preset: str | None, explicit: dict[str, Any], message: str) -> None:
     with pytest.raises(PemnError, match=message):
         resolve(preset, explicit)
+
+
+def test_a_size_may_be_spelled_in_capitals() -> None:
+    assert resolve("12KB", {}) == resolve("12kb", {})
+    assert resolve(None, {"teacher": "net.pt", "teacher_weight": 0.3}).train.teacher_weight == 0.3
 
 
 def test_the_digits_recipe_fits_in_six_thousand_bytes() -> None:
