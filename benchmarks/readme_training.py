@@ -119,7 +119,8 @@ def training_memory(results: Mapping[str, Any]) -> str:
         f"{table(('net', 'dense, MiB', *cases), rows)}\n\n"
         "Two are the value under each mask and the weight that is computed. A learned scale takes three more a channel,"
         " itself and AdamW's two moments of it, which a dense net has no counterpart of: that is the"
-        f" {_beyond_two(results['measured']):.2f} above two at most."
+        f" {_beyond_two(results['measured']):.2f} above two at most. The paper's values under `topk` are shared: they"
+        " take memory of their own only where a convolution's kernels lie in another order than they do."
     )
 
 

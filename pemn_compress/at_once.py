@@ -64,7 +64,7 @@ def score_gradients(
         if grad is None:
             made.append(None)
             continue
-        if comparison is not None and not comparison.steered:
+        if comparison is not None and not comparison.by_sign:
             made.append(value * grad)
             continue
         if loops is not None and comparison is not None and (size := score.numel()) <= _MOST:

@@ -165,6 +165,7 @@ def export_run(
     model = run.build_model().eval()
     budget = run.options.budget if budget is None else budget
     dtype = residual_dtype or (None if lossless else run.options.residual_dtype)
+    as_trained = (budget, dtype) == (run.options.budget, run.options.residual_dtype) and not (lossless or store)
     data = _encoded(model, budget, dtype, effort, input=run.input, lossless=lossless, store=store)
     with Reader.open(data) as reader:
         decoded, identity, ledger = reader.content(), reader.content_id(), reader.ledger()
@@ -199,7 +200,7 @@ def export_run(
         not_evaluated=reason,
         budget=budget,
         residual_dtypes=dict(sorted(Counter(entry.dtype for entry in decoded.residual).items())),
-        unfilled=why_unfilled(run.options, run.input, len(data)) if budget == run.options.budget else "",
+        unfilled=why_unfilled(run.options, run.input, len(data)) if as_trained else "",
         could_be_smaller=effort == "balanced" and too_large_to_predict(mask_bits),
     )
 

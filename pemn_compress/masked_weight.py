@@ -13,7 +13,7 @@ from pemn_compress.config import MaskConfig
 from pemn_compress.generator import seeded_values
 from pemn_compress.learners import Learner
 from pemn_compress.straight_through import StraightThrough, scaled_value, transformed_weight
-from pemn_compress.straight_through_many import Recipe
+from pemn_compress.straight_through_many import Ingredients
 from pemn_compress.strategies import Plan, TensorInfo
 from pemn_compress.transforms import transforming
 from pemn_formats.errors import PemnError
@@ -98,9 +98,9 @@ class MaskedWeight(nn.Module):
         """Whether scores are all that is learned."""
         return self.scale is None and self.vector is None
 
-    def recipe(self, score: torch.Tensor) -> Recipe:
+    def ingredients(self, score: torch.Tensor) -> Ingredients:
         """Return what the weight is made of beside its scores, checked as `checked` does."""
-        return Recipe(self.learner, self.scale, self.checked(score), self._constant)
+        return Ingredients(self.learner, self.scale, self.checked(score), self._constant)
 
     def checked(self, score: torch.Tensor) -> torch.Tensor:
         """Return `value` or `vector`; raise `PemnError` where they or the scores are not float32."""

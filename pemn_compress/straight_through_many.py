@@ -13,10 +13,10 @@ from pemn_compress.learners import Learner
 from pemn_compress.straight_through import check_unchanged, learned_gradients, scaled_value, versions
 from pemn_compress.tiling import tile
 
-__all__ = ["Recipe", "StraightThroughMany"]
+__all__ = ["Ingredients", "StraightThroughMany"]
 
 
-class Recipe(NamedTuple):
+class Ingredients(NamedTuple):
     """What a weight is made of beside its scores; see `StraightThrough`."""
 
     learner: Learner
@@ -26,26 +26,26 @@ class Recipe(NamedTuple):
 
 
 class StraightThroughMany(torch.autograd.Function):
-    """`StraightThrough` of many tensors: of their recipes, their scores, and then once each what else is learned."""
+    """`StraightThrough` of many tensors: their ingredients, their scores, and then once each what else is learned."""
 
     @staticmethod
-    def forward(ctx: Any, recipes: Sequence[Recipe], *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:  # noqa: D102
+    def forward(ctx: Any, parts: Sequence[Ingredients], *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:  # noqa: D102
         ctx.set_materialize_grads(False)
-        ctx.recipes, ctx.tensors, ctx.versions = recipes, tensors, versions(*tensors)
-        learners, scores = [recipe.learner for recipe in recipes], tensors[: len(recipes)]
-        made, ctx.compared = weights(learners, scores, _values(scores, recipes))
-        more = len(tensors) > len(recipes)
+        ctx.parts, ctx.tensors, ctx.versions = parts, tensors, versions(*tensors)
+        learners, scores = [part.learner for part in parts], tensors[: len(parts)]
+        made, ctx.compared = weights(learners, scores, _values(scores, parts))
+        more = len(tensors) > len(parts)
         ctx.found = [learner.found() if more else None for learner in learners]
         return tuple(made)
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:  # noqa: D102
         check_unchanged(ctx.versions, *ctx.tensors)
-        recipes, count = ctx.recipes, len(ctx.recipes)
+        parts, count = ctx.parts, len(ctx.parts)
         scores, learned, needed = ctx.tensors[:count], ctx.tensors[count:], ctx.needs_input_grad[1:]
         wanted = [grad if need else None for grad, need in zip(grads, needed[:count], strict=True)]
-        learners = [recipe.learner for recipe in recipes]
-        to_scores = score_gradients(learners, scores, _values(scores, recipes), wanted, ctx.compared)
+        learners = [part.learner for part in parts]
+        to_scores = score_gradients(learners, scores, _values(scores, parts), wanted, ctx.compared)
         learning = (tensor for tensor, need in zip(learned, needed[count:], strict=True) if need)
         sums: dict[int, torch.Tensor | None] = {id(tensor): None for tensor in learning}
         return None, *to_scores, *_to_learned(ctx, grads, sums, learned)
@@ -58,18 +58,18 @@ def _to_learned(
     learned: Sequence[torch.Tensor],
 ) -> Iterator[torch.Tensor | None]:
     """Yield the gradient of each."""
-    places = reversed(range(len(ctx.recipes))) if sums else ()  # autograd goes back so to what shares a vector
+    places = reversed(range(len(ctx.parts))) if sums else ()  # autograd goes back so to what shares a vector
     for place in places:
-        recipe, score, grad, comparison = ctx.recipes[place], ctx.tensors[place], grads[place], ctx.compared[place]
+        part, score, grad, comparison = ctx.parts[place], ctx.tensors[place], grads[place], ctx.compared[place]
         if grad is None:
             continue
         if comparison is None:
-            chosen = partial(recipe.learner.select, score, again=ctx.found[place])
+            chosen = partial(part.learner.select, score, again=ctx.found[place])
         else:
             chosen = partial(comparison.select, score)
-        pair = recipe.scale, recipe.source
+        pair = part.scale, part.source
         needed = [id(each) in sums for each in pair]
-        gradients = learned_gradients(chosen, score, *pair, recipe.constant, grad, needed)
+        gradients = learned_gradients(chosen, score, *pair, part.constant, grad, needed)
         for tensor, gradient in zip(pair, gradients, strict=True):
             if gradient is not None:
                 before = sums[id(tensor)]
@@ -78,10 +78,10 @@ def _to_learned(
         yield sums.get(id(tensor))
 
 
-def _values(scores: Sequence[torch.Tensor], recipes: Sequence[Recipe]) -> Iterator[torch.Tensor]:
+def _values(scores: Sequence[torch.Tensor], parts: Sequence[Ingredients]) -> Iterator[torch.Tensor]:
     """Yield the values that the scores choose among, each made when it is asked for."""
     tiled: dict[int, torch.Tensor] = {}
-    for score, (_, scale, source, constant) in zip(scores, recipes, strict=True):
+    for score, (_, scale, source, constant) in zip(scores, parts, strict=True):
         if constant is not None:  # what is tiled over the largest tensor begins as over every other
             if id(source) not in tiled:
                 tiled[id(source)] = tile(source, max(each.numel() for each in scores))

@@ -47,18 +47,18 @@ class Part:
 
     def _make(self) -> None:
         self._made = True
-        members, recipes, scores = [], [], []
+        members, ingredients, scores = [], [], []
         learned: dict[int, torch.Tensor] = {}
         for member in self._members:
             score, mask = member._parameters.get("original"), member.mask
             if member.alone and score is not None:
                 members.append(member)
                 scores.append(score)
-                recipes.append(mask.recipe(score))
+                ingredients.append(mask.ingredients(score))
                 if not mask.fixed:
                     learned.update((id(each), each) for each in mask.parameters())
         if members:
-            weights = StraightThroughMany.apply(recipes, *scores, *learned.values())
+            weights = StraightThroughMany.apply(ingredients, *scores, *learned.values())
             for member, score, weight in zip(members, scores, weights, strict=True):
                 member.__dict__["made"] = score, weight
 

@@ -50,8 +50,9 @@ def load_data(
     """Read a data set and hold `validation` of its training images out, by class, by `seed`.
 
     All of it is decoded into memory, or refused before that if it does not fit. With `from_disk` the images of a folder
-    or of Tiny-ImageNet stay in their files instead, of which only the headers are read (with `skip_corrupt` each is
-    decoded once, to know what to leave out), and every use of an image decodes it to the same pixels.
+    or of Tiny-ImageNet stay in their files instead, of which only the headers are read, with up to 4,096 images for a
+    mean (with `skip_corrupt` each is decoded once, to know what to leave out), and every use of an image decodes it to
+    the same pixels.
 
     `root` is where downloads and Tiny-ImageNet lie (default `data`). `size`, one side or (height, width) in pixels,
     and `channels`, 1 or 3, convert the images; without them they stay as they are (folders: RGB, all of one size).

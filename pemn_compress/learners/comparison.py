@@ -22,11 +22,11 @@ BRIEF = ABOVE["keep"], BEYOND["keep"]
 
 
 class Comparison(NamedTuple):
-    """The rule, its margin, and whether the sign of the score steers the gradient, which else passes as it is."""
+    """The rule, its margin, and whether the gradient goes by the sign of the score, which else passes as it is."""
 
     rule: int
     margin: float
-    steered: bool
+    by_sign: bool
 
     def select(self, score: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
         """Return the weights of float32 values: what the compiled loops give, to the bit.

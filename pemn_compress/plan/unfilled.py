@@ -28,4 +28,6 @@ def why_unfilled(options: RunConfig, described: Mapping[str, Any], file_bytes: i
         return "the masks code smaller than was foreseen"
     if options.train.rate:
         return "the net would fit without --rate, which made its masks smaller still"
+    if options.residual_dtype is not None:
+        return f"with residual dtype {options.residual_dtype}, nothing but a wider net can fill it"
     return "the net fits whatever its masks are"

@@ -44,7 +44,7 @@ class BudgetControl(RateControl):
     The price grows or falls by a factor that follows how far the masks' entropy, times what coding really made of it,
     lies above or below what the budget leaves them. It is asked every fourth step, the coder after every epoch and in
     longer ones every twentieth of the run. Epochs in the last tenth that do not fit yet lose their least sure weights
-    (`trimming`). Nothing is random; the price and the coder's gain are the whole state.
+    (`trimming`). Nothing is random; the price, the coder's gain and the bytes left to masks are the whole state.
 
     Args:
         budget: the most bytes of the file.
@@ -148,17 +148,23 @@ class BudgetControl(RateControl):
         return len(data)
 
     def state_dict(self) -> dict[str, Any]:
-        """The price, the coder's gain, and how far the masks were over their target."""
-        return {"price": self._price, "gain": self._gain, "before": self._before, "pays": self._pays}
+        """The price, the coder's gain, how far the masks were over their target, and that target."""
+        return {
+            "price": self._price,
+            "gain": self._gain,
+            "before": self._before,
+            "pays": self._pays,
+            "left": self._left,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take what `state_dict` gave."""
         if state:
             self._price, self._gain = state["price"], state["gain"]
-            self._before, self._pays = state["before"], state["pays"]
+            self._before, self._pays, self._left = state["before"], state["pays"], state.get("left", 0)
 
     def _target(self, model: nn.Module) -> float:
-        """The bytes that the masks may take."""
+        """The bytes that the masks may take; what is left beside them depends a little on the codes that are asked."""
         if not self._left:
             parts = most_bytes(to_content(model, **self._options), varying=False)
             self._left = max(1, math.floor(_AIM * self.budget) - (parts.file - parts.masks))

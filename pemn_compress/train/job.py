@@ -22,7 +22,7 @@ from pemn_compress.train.distributed import from_first, on_all, ranks
 from pemn_compress.train.environment import changed_versions, git_state, versions
 from pemn_compress.train.evaluate import watched_splits
 from pemn_compress.train.loop import fit
-from pemn_compress.train.progress import Progress, Watch, unwatched
+from pemn_compress.train.progress import Progress, Watch, unheard, unwatched
 from pemn_compress.train.rate_control import RateControl, check_rate
 from pemn_compress.train.reserve import reserved
 from pemn_compress.train.result import FitResult
@@ -73,17 +73,13 @@ class Job:
             )
 
 
-def _unheard(line: str) -> None:
-    """Take a line that nobody is to see."""
-
-
 def start(
     options: RunConfig,
     *,
     runs: str | os.PathLike[str] = RUNS,
     name: str | None = None,
     force: bool = False,
-    note: Callable[[str], None] = _unheard,
+    note: Callable[[str], None] = unheard,
     watch: Watch = unwatched,
 ) -> Job:
     """Hold a run folder, load the data and build the model; nothing of it stays behind when that fails.
@@ -107,7 +103,7 @@ def start(
         folder = from_first(lambda: held.enter_context(reserved(runs, name, run_name(options), force=force)))
         if str(folder.resolve()) in (options.teacher, options.init_from):
             raise PemnError(f"{folder} cannot be replaced by a run that needs its net; choose another --run")
-        splits = on_all(lambda: _load(options, note if ranks().first else _unheard))
+        splits = on_all(lambda: _load(options, note if ranks().first else unheard))
         _check_images(splits, options.train.select_on)
         described = splits.spec.to_input()
         shown = (note, watch) if ranks().first else ()
@@ -131,7 +127,7 @@ def start(
     return Job(run, options, splits, model, teacher=sources.teacher)
 
 
-def resume(run: RunFolder, options: RunConfig | None = None, *, note: Callable[[str], None] = _unheard) -> Job:
+def resume(run: RunFolder, options: RunConfig | None = None, *, note: Callable[[str], None] = unheard) -> Job:
     """Make an unfinished run ready to go on; `options` may differ from the run's where the result does not.
 
     `note` takes a line that says what takes long.
@@ -142,7 +138,7 @@ def resume(run: RunFolder, options: RunConfig | None = None, *, note: Callable[[
     chosen = options or run.options
     resolve_device(chosen.train.device)
     changed = tuple(changed_versions(run.config.get("versions", {})))
-    splits = on_all(lambda: _load(chosen, note if ranks().first else _unheard))
+    splits = on_all(lambda: _load(chosen, note if ranks().first else unheard))
     model = build_model(chosen, run.input)
     begun = from_first(run.has_checkpoint)
     needed = with_paths(dataclasses.replace(chosen, init_from=None) if begun else chosen, run.path.parent)

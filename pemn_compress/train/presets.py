@@ -106,11 +106,11 @@ def resolve(preset: str | None, explicit: Mapping[str, Any]) -> RunConfig:
     """
     if preset is None:
         preset = "digits" if explicit.get("data", "digits") == "digits" else "default"
-    preset = preset.lower()  # a size is spelled 12KB elsewhere
+    asked, preset = preset, preset.lower()  # a size is spelled 12KB elsewhere
     if preset not in PRESETS:
         close = difflib.get_close_matches(preset, PRESETS, n=1)
         hint = f" (did you mean {close[0]!r}?)" if close else ""
-        raise PemnError(f"unknown preset {preset!r}{hint}; known: {', '.join(PRESETS)}")
+        raise PemnError(f"unknown preset {asked!r}{hint}; known: {', '.join(PRESETS)}")
     for name in ("teacher_weight", "teacher_temperature"):
         if name in explicit and explicit.get("teacher") is None:
             raise PemnError(f"{name} is for learning from another net; name one with --teacher")

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
-__all__ = ["EpochReport", "Everyone", "Progress", "StepReport", "Watch", "unwatched"]
+__all__ = ["EpochReport", "Everyone", "Progress", "StepReport", "Watch", "unheard", "unwatched"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,3 +94,7 @@ Watch = Callable[[int], AbstractContextManager[Progress]]
 def unwatched(epochs: int) -> AbstractContextManager[Progress]:
     """A `Watch` that shows nothing."""
     return nullcontext(Progress())
+
+
+def unheard(line: str) -> None:
+    """Take a line that nobody is to see."""

@@ -50,7 +50,7 @@ class RunFolder:
 
     @classmethod
     def create(cls, path: str | os.PathLike[str], config: Mapping[str, Any]) -> RunFolder:
-        """Turn a folder, which the caller holds (`reserve`), into a run by writing its `config.json`.
+        """Turn a folder, which the caller holds (`reserved`), into a run by writing its `config.json`.
 
         An older run in it is dropped.
         """

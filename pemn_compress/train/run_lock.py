@@ -39,9 +39,19 @@ def claimed(folder: Path) -> Iterator[None]:
             ) from None
         except OSError:
             pass  # a file system without locks
+        if not _is_still(handle, folder):
+            raise PemnError(f"the run {folder} was just given up by another process; start again")
         yield
     finally:
         with suppress(OSError):
             # Closing is not enough while a forked worker, which loads images, still has the folder open.
             fcntl.flock(handle, fcntl.LOCK_UN)
         os.close(handle)
+
+
+def _is_still(handle: int, folder: Path) -> bool:
+    """Whether a folder is the one that was opened, and not gone or made anew meanwhile."""
+    try:
+        return os.path.samestat(os.fstat(handle), os.stat(folder))
+    except FileNotFoundError:
+        return False

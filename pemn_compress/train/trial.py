@@ -8,21 +8,22 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pemn_compress.data import DataSpec, Splits
-from pemn_compress.plan.bytes_of_a_net import SMALLEST_DTYPE, can_steer, mask_bytes_as_they_stand
+from pemn_compress.plan.bytes_of_a_net import SMALLEST_DTYPE, bytes_of_a_net, can_steer, mask_bytes_as_they_stand
 from pemn_compress.plan.choice import chooses_width, planned
 from pemn_compress.saving import to_content
 from pemn_compress.train.building import build_model
 from pemn_compress.train.loop import fit
-from pemn_compress.train.progress import Watch, unwatched
+from pemn_compress.train.progress import Watch, unheard, unwatched
 from pemn_compress.train.rate_control import RateControl
 from pemn_compress.train.run_config import RunConfig
 from pemn_compress.train.sources import Sources
 from pemn_compress.train.subset import stratified_subset
+from pemn_formats.codecs import too_large_to_predict
 from pemn_formats.errors import PemnError
 from pemn_formats.reader import Reader
 from pemn_formats.writer import encode
 
-__all__ = ["planned_for", "saved_in_a_trial"]
+__all__ = ["Tried", "planned_for", "tried"]
 
 _PART = 10  # a trial takes one step for so many of the run
 _LEAST_STEPS = 50  # but no fewer, or all of the run's
@@ -31,14 +32,15 @@ _TERNARY_SAVE = 0.08  # bits a weight more after the run than after its trial: d
 
 
 def planned_for(
-    options: RunConfig, splits: Splits, note: Callable[[str], None] = lambda line: None, watch: Watch = unwatched
+    options: RunConfig, splits: Splits, note: Callable[[str], None] = unheard, watch: Watch = unwatched
 ) -> RunConfig:
     """Return the run with every argument of its model chosen, as `planned` does, for these images.
 
     How much smaller learned masks code follows the images and the length of the run. Where the plan chooses the width
     of a net whose masks training can steer, the run is therefore tried with a tenth of its steps, or 50 if those are
     more, and the plan relies on what the masks of that saved: masks that save less can be steered, and those that save
-    more leave some of the budget unused.
+    more leave some of the budget unused. Masks so large that an export stores them to load fast save nothing that a
+    plan could rely on.
 
     Args:
         options: the run.
@@ -53,10 +55,12 @@ def planned_for(
     first = planned(options, described)
     if not chooses_width(options) or not can_steer(options) or options.init_from is not None:
         return first
+    if too_large_to_predict(8 * bytes_of_a_net(first, described).least.masks):
+        return first
     _check_teacher(first, splits.spec)
     part = _part(options, splits)
     note(f"trying {options.model} with {100 * part:.0f} % of the steps, to see how small its masks code")
-    found = saved_in_a_trial(first, splits, watch)
+    found = tried(first, splits, watch)
     note(f"the masks took {found.bits:.2f} bits a weight")
     later = _TERNARY_SAVE if options.mask and options.mask.alphabet == "ternary" and part < 1 else 0.0
     shape = {**options.model_args, "depth": first.model_args["depth"]}
@@ -90,7 +94,7 @@ class Tried:
     saved: float
 
 
-def saved_in_a_trial(options: RunConfig, splits: Splits, watch: Watch = unwatched) -> Tried:
+def tried(options: RunConfig, splits: Splits, watch: Watch = unwatched) -> Tried:
     """Train a run's net with a part of its steps and return what its masks took then.
 
     A trial has no teacher, and keeps nothing.

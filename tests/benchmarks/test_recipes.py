@@ -9,7 +9,7 @@ from benchmarks import recipes
 from pemn_compress.data import DataSpec
 from pemn_compress.plan import planned
 from pemn_compress.plan.bytes_of_a_net import bytes_of_a_net
-from pemn_compress.train.presets import resolve
+from pemn_compress.train.presets import PRESETS, resolve
 
 SPEC = DataSpec("cifar10", 10, 3, (32, 32), ("0.5",) * 3, ("0.25",) * 3)
 EVERY = [(budget, name) for budget, candidates in recipes.CANDIDATES.items() for name in candidates]
@@ -21,6 +21,19 @@ def test_every_candidate_can_use_its_budget(budget: int, name: str) -> None:
     found = bytes_of_a_net(planned(asked, SPEC.to_input()), SPEC.to_input())
     assert found.fewest <= budget
     assert found.most >= 0.93 * budget
+
+
+def test_presets_of_a_size_are_the_nets_that_were_chosen() -> None:
+    found = json.loads((recipes.RESULTS / "recipes.json").read_text())
+    for budget, winner in found["winners"].items():
+        preset = PRESETS[f"{int(budget) // 1000}kb"]
+        (chosen,) = {
+            (run["model_args"]["depth"], run["model_args"]["width"])
+            for run in found["runs"]
+            if (str(run["budget"]), run["candidate"]) == (budget, winner)
+        }
+        assert (preset["model"], preset["model_args"]) == ("resnet", dict(zip(("depth", "width"), chosen, strict=True)))
+    assert found["winners"] == {str(size): name for size, name in recipes.winners(found["runs"]).items()}
 
 
 def test_validation_accuracy_alone_chooses() -> None:

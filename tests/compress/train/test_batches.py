@@ -102,7 +102,6 @@ def test_workers_end_with_their_batches(images: ImageSet, spec: DataSpec) -> Non
         (worker,) = set(multiprocessing.active_children()) - before
         del training
         assert not worker.is_alive()
-        assert worker.exitcode == 0
     finally:
         gc.enable()
 

@@ -9,11 +9,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from recorder import Recorder
 
 from pemn_compress.config import MaskConfig
 from pemn_compress.data.known import known_spec
 from pemn_compress.export import ExportReport, export_run, foresee_export
+from pemn_compress.masking import masked_weights
 from pemn_compress.plan import planned
 from pemn_compress.plan.bytes_of_a_net import bytes_of_a_net
 from pemn_compress.saving import to_content
@@ -137,6 +139,20 @@ def test_a_steered_run_resumes_to_the_same_bits(steered: RunFolder, tmp_path: Pa
     assert [each["rate"] for each in steered.metrics()] == [each["rate"] for each in again.metrics()]
     assert again.result is not None
     assert again.result["density"] == (steered.result or {})["density"]
+
+
+def test_what_masks_may_take_outlives_a_resume() -> None:
+    """The header of a ternary mask counts what it keeps, so that asked later there would be another target."""
+    options = resolve("digits", {"alphabet": "ternary", "budget": 2_000, "model_args": {"hidden": 30}})
+    model = build_model(options, described())
+    control, resumed, late = (BudgetControl(2_000, described()) for _ in range(3))
+    target = control._target(model)
+    with torch.no_grad():
+        for _, _, score in masked_weights(model):
+            score.zero_()
+    resumed.load_state_dict(control.state_dict())
+    assert resumed._target(model) == target
+    assert late._target(model) != target
 
 
 def test_masks_are_coded_once_an_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -180,13 +180,15 @@ def test_a_run_that_met_a_bad_file_goes_on_once_it_is_repaired(options: RunConfi
 def test_a_trial_for_a_budget_reads_from_disk(
     options: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pemn_compress.train.trial._LEAST_STEPS", 50)
     said: list[str] = []
+    alive = Alive(monkeypatch)
     train = dataclasses.replace(options.train, epochs=20)
     wanted = dataclasses.replace(options, model_args={}, budget=4_000, train=train)
     job = start(wanted, runs=tmp_path / "runs", note=said.append)
     assert said[0].startswith("trying mlp with ")
+    assert said[-1].startswith("the masks took ")
     assert job.splits.train.from_disk
+    assert alive.most > 0
 
 
 class Alive:

@@ -25,7 +25,7 @@ from pemn_compress.train.progress import Progress
 from pemn_compress.train.run import RunFolder
 from pemn_compress.train.run_config import RunConfig
 from pemn_compress.train.subset import stratified_subset
-from pemn_compress.train.trial import planned_for, saved_in_a_trial
+from pemn_compress.train.trial import planned_for, tried
 from pemn_formats.errors import PemnError
 
 
@@ -76,14 +76,14 @@ def test_a_trial_needs_no_test_images_and_no_validation() -> None:
     none = images.train.subset(range(0))
     bare = dataclasses.replace(images, test=none, validation=none)
     asked = planned(options(epochs=5, validation=0.0, select_on="test"), images.spec.to_input())
-    found = saved_in_a_trial(asked, bare)
+    found = tried(asked, bare)
     assert 0 <= found.saved < 0.5
     assert found.saved + found.bits == pytest.approx(1, abs=0.002)  # masks as they stand fill up their last bytes
 
 
 def test_ternary_masks_save_of_two_bits_a_weight() -> None:
     images = splits(600)
-    found = saved_in_a_trial(planned(options(epochs=2, alphabet="ternary"), images.spec.to_input()), images)
+    found = tried(planned(options(epochs=2, alphabet="ternary"), images.spec.to_input()), images)
     assert found.saved + found.bits == pytest.approx(2, abs=0.002)
     assert 1 < found.bits < 1.7
 
