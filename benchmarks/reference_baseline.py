@@ -110,6 +110,11 @@ def summary(runs: Sequence[Mapping[str, Any]], facts: Mapping[str, Any], speeds:
         apart = [run["test_accuracy"] - base[seed]["test_accuracy"] for seed, run in mine.items() if seed in base]
         reached = [facts["data"]["train"] * wait for wait in waits if wait is not None]
         images = _spread(reached) if len(reached) == len(mine) else None
+        clock = [
+            sum(epoch["seconds"] for epoch in run["epochs"][:wait])
+            for run, wait in zip(mine.values(), waits, strict=True)
+            if wait is not None
+        ]
         rows.append(
             {
                 "strategy": strategy,
@@ -120,6 +125,7 @@ def summary(runs: Sequence[Mapping[str, Any]], facts: Mapping[str, Any], speeds:
                 "test_points_over_reference": _spread(apart) if apart else None,
                 "validation_accuracy_to_reach": GOALS[strategy],
                 "images_to_reach": images,
+                "seconds_to_reach": _spread(clock) if images else None,
                 "idle_seconds_to_reach": round(images["mean"] / speeds[side], 1) if images and side in speeds else None,
             }
         )
