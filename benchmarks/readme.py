@@ -22,7 +22,7 @@ from benchmarks.readme_files import delta_size, residual_dtypes
 from benchmarks.readme_levers import levers, levers_20
 from benchmarks.readme_loading import load_in_place, load_learned, load_time
 from benchmarks.readme_packed import packed_inference
-from benchmarks.readme_reference import reference_baseline, reference_speed
+from benchmarks.readme_reference import reference_baseline, reference_seconds, reference_speed
 from benchmarks.readme_short import short_training
 from benchmarks.readme_storage import masks, storage
 from benchmarks.readme_training import learners, mask_cost, training_memory
@@ -100,6 +100,7 @@ REGIONS: Mapping[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {
     "short_training": ("short_training", short_training),
     "reference_speed": ("reference_speed", reference_speed),
     "reference_baseline": ("reference_baseline", reference_baseline),
+    "reference_seconds": ("reference_seconds", reference_seconds),
     "budgets": ("budgets", budgets),
     "budgets_digits": ("budgets_digits", budgets_digits),
     "recipes": ("recipes", recipes),

@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.markdown import table, where
 
-__all__ = ["reference_baseline", "reference_speed"]
+__all__ = ["reference_baseline", "reference_seconds", "reference_speed"]
 
 
 def reference_speed(results: Mapping[str, Any]) -> str:
@@ -63,6 +63,32 @@ def reference_baseline(results: Mapping[str, Any]) -> str:
         " themselves had to share their machine. ± is the standard deviation over seeds:"
     )
     return f"{text}\n\n{table(header, rows)}\n\n{_unseen(results['summary'])} {_default(results['runs'])}"
+
+
+def reference_seconds(results: Mapping[str, Any]) -> str:
+    """How soon by the clock each side reaches the goal."""
+    rows = [
+        (
+            row["side"],
+            _clock(row["seconds_to_reach"]),
+            f"{row['images_to_reach']['mean']:,.0f}" if row["images_to_reach"] else "not by every seed",
+            f"{row['test_accuracy']['mean']:.1f} ± {row['test_accuracy']['sd']:.1f}",
+        )
+        for row in results["summary"]
+    ]
+    goal, strategy = results["summary"][0]["validation_accuracy_to_reach"], results["summary"][0]["strategy"]
+    return (
+        f"By the clock, one after the other on an idle machine, `{strategy}`, {_seeds(results)}, until {goal:.0f} % of"
+        " the validation images are right, which are looked at after every epoch"
+        f" ({where(results)}, {_threads(results)}, two workers more for the reference;"
+        f" `python -m benchmarks.reference_baseline --strategies {strategy} --out"
+        f" benchmarks/results/reference_seconds.json`):\n\n"
+        + table(("trained by", "seconds to it", "images to it", "test accuracy % in the end"), rows)
+    )
+
+
+def _clock(spread: Mapping[str, float] | None) -> str:
+    return "" if spread is None else f"{spread['mean']:.0f} s ({spread['least']:.0f} to {spread['most']:.0f})"
 
 
 def _unseen(summary: Sequence[Mapping[str, Any]]) -> str:

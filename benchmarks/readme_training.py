@@ -68,8 +68,10 @@ def mask_cost(results: Mapping[str, Any]) -> str:
         for each in results["measured"]
     ]
     return (
-        "A training step with masks over the step of the dense net, forward, backward and AdamW, medians of"
-        f" {results['repeats']} turns ({where(results)}, one thread; `python -m benchmarks.mask_cost`):\n\n"
+        "A training step with masks over the step of the dense net, forward, backward and AdamW as `train` makes them,"
+        f" medians of {results['repeats']} turns ({where(results)}, one thread; `python -m benchmarks.mask_cost`)."
+        f" `topk keep` and the sort have the paper's values; batches whose dense step takes over {results['limit']} s"
+        " are left out:\n\n"
         f"{table(('net', 'dense step, ms', *cases), rows)}\n\n{_limits(results['measured'])}"
     )
 
