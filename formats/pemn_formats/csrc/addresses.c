@@ -44,9 +44,17 @@ static void *take_address(Reader *reader)
     return found;
 }
 
-static size_t take_count(Reader *reader)
+/* Take so many addresses and the count of what lies at each; return 0, or -1 with the error set. */
+static int take_places(Reader *reader, void **places, size_t number, size_t *count)
 {
-    return PyLong_AsSize_t(next(reader));
+    for (size_t place = 0; place < number; place++) {
+        places[place] = take_address(reader);
+        if (!places[place]) {
+            return -1;
+        }
+    }
+    *count = PyLong_AsSize_t(next(reader));
+    return PyErr_Occurred() ? -1 : 0;
 }
 
 PyObject *pemn_native_choose(PyObject *module, PyObject *rows)
@@ -56,14 +64,12 @@ PyObject *pemn_native_choose(PyObject *module, PyObject *rows)
         return NULL;
     }
     for (Reader reader = {rows, 0}; reader.at < PyTuple_GET_SIZE(rows);) {
-        void *out = take_address(&reader);
-        const void *score = out ? take_address(&reader) : NULL;
-        const void *value = score ? take_address(&reader) : NULL;
-        if (!value) {
+        void *places[3]; /* out, score, value */
+        size_t count;
+        if (take_places(&reader, places, 3, &count) < 0) {
             return NULL;
         }
-        size_t count = take_count(&reader);
-        long rule = PyErr_Occurred() ? 0 : PyLong_AsLong(next(&reader));
+        long rule = PyLong_AsLong(next(&reader));
         double margin = PyErr_Occurred() ? 0 : PyFloat_AsDouble(next(&reader));
         if (PyErr_Occurred()) {
             return NULL;
@@ -73,7 +79,7 @@ PyObject *pemn_native_choose(PyObject *module, PyObject *rows)
             return NULL;
         }
         Py_BEGIN_ALLOW_THREADS
-        pemn_choose(out, score, value, count, (int)rule, (float)margin);
+        pemn_choose(places[0], places[1], places[2], count, (int)rule, (float)margin);
         Py_END_ALLOW_THREADS
     }
     Py_RETURN_NONE;
@@ -86,19 +92,13 @@ PyObject *pemn_native_carry(PyObject *module, PyObject *rows)
         return NULL;
     }
     for (Reader reader = {rows, 0}; reader.at < PyTuple_GET_SIZE(rows);) {
-        void *out = take_address(&reader);
-        const void *grad = out ? take_address(&reader) : NULL;
-        const void *value = grad ? take_address(&reader) : NULL;
-        const void *score = value ? take_address(&reader) : NULL;
-        if (!score) {
-            return NULL;
-        }
-        size_t count = take_count(&reader);
-        if (PyErr_Occurred()) {
+        void *places[4]; /* out, gradient, value, score */
+        size_t count;
+        if (take_places(&reader, places, 4, &count) < 0) {
             return NULL;
         }
         Py_BEGIN_ALLOW_THREADS
-        pemn_carry(out, grad, value, score, count);
+        pemn_carry(places[0], places[1], places[2], places[3], count);
         Py_END_ALLOW_THREADS
     }
     Py_RETURN_NONE;
@@ -119,9 +119,12 @@ PyObject *pemn_native_margin(PyObject *module, PyObject *arguments)
     }
     uint64_t total = 0;
     Reader reader = {rows, 0};
-    for (size_t part = 0; part < number && !PyErr_Occurred(); part++) {
-        parts[part].score = take_address(&reader);
-        parts[part].count = PyErr_Occurred() ? 0 : take_count(&reader);
+    for (size_t part = 0; part < number; part++) {
+        void *score;
+        if (take_places(&reader, &score, 1, &parts[part].count) < 0) {
+            break;
+        }
+        parts[part].score = score;
         total += parts[part].count;
     }
     if (!PyErr_Occurred() && (kept < 1 || kept > total)) {
