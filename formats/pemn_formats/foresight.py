@@ -13,7 +13,7 @@ from pemn_formats.manifest import Manifest, manifest_of, to_json
 from pemn_formats.pieces import residual_pieces
 from pemn_formats.prelude import CHUNK_ROW, PRELUDE_BYTES, chunk_lengths
 
-__all__ = ["Foreseen", "header_bytes", "most_bytes", "residual_stored"]
+__all__ = ["Foreseen", "header_bytes", "most_bytes", "most_mask_bytes", "residual_stored"]
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,22 @@ def most_bytes(content: Content, *, varying: bool = True) -> Foreseen:
         entry.numel * wider if entry.kind == "scale" and entry.name in in_int8 else entry.stored_bytes
         for entry in manifest.residual
     )
-    masks = sum(len(tensor.plane_bits) * ((tensor.numel + 7) // 8) for tensor in manifest.masked)
+    masks = _most_of(manifest)
     return Foreseen(
         header=header_bytes(manifest, mask_bytes=masks) + (_SLACK if varying and _may_vary(manifest, in_int8) else 0),
         prototypes=manifest.prototype_bytes,
         masks=masks,
         residual=residual,
     )
+
+
+def most_mask_bytes(content: Content) -> int:
+    """Return the masks' part of `most_bytes`, without working out the header."""
+    return _most_of(manifest_of(content))
+
+
+def _most_of(manifest: Manifest) -> int:
+    return sum(len(tensor.plane_bits) * ((tensor.numel + 7) // 8) for tensor in manifest.masked)
 
 
 def header_bytes(manifest: Manifest, *, mask_bytes: int | None = None) -> int:

@@ -14,9 +14,9 @@ from pemn_compress.train.run_config import RunConfig
 from pemn_compress.within import DTYPES_BY_SIZE
 from pemn_formats.codecs import too_large_to_predict
 from pemn_formats.content import Content, MaskedSpec
-from pemn_formats.foresight import Foreseen, most_bytes
+from pemn_formats.foresight import Foreseen, most_bytes, most_mask_bytes
 
-__all__ = ["LARGEST_DTYPE", "SMALLEST_DTYPE", "NetBytes", "bytes_of_a_net", "can_steer", "mask_bytes_as_they_stand"]
+__all__ = ["LARGEST_DTYPE", "SMALLEST_DTYPE", "NetBytes", "bytes_of_a_net", "can_steer"]
 
 SMALLEST_DTYPE, LARGEST_DTYPE = DTYPES_BY_SIZE[0], DTYPES_BY_SIZE[-1]
 """Between these a file of a budget stores what is not masked, unless a run names one dtype."""
@@ -83,11 +83,6 @@ def bytes_of_a_net(options: RunConfig, described: Mapping[str, Any], *, saved: f
     )
 
 
-def mask_bytes_as_they_stand(content: Content) -> int:
-    """The most bytes that masks of these shapes can take."""
-    return most_bytes(content).masks
-
-
 def _most_of_masks(content: Content, mask: MaskConfig, plain: int) -> int:
     """The bytes that masks take at most: `plain`, as they stand, or fewer where their density is known.
 
@@ -143,7 +138,7 @@ def _fewest_bits(content: Content) -> float:
 
 def _is_predicted(content: Content) -> bool:
     """Whether an export will predict masks of this size."""
-    return not too_large_to_predict(8 * mask_bytes_as_they_stand(content))
+    return not too_large_to_predict(8 * most_mask_bytes(content))
 
 
 def _has_kernels(tensor: MaskedSpec) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pemn_compress.data import DataSpec, Splits
-from pemn_compress.plan.bytes_of_a_net import SMALLEST_DTYPE, bytes_of_a_net, can_steer, mask_bytes_as_they_stand
+from pemn_compress.plan.bytes_of_a_net import SMALLEST_DTYPE, bytes_of_a_net, can_steer
 from pemn_compress.plan.choice import chooses_width, planned
 from pemn_compress.saving import to_content
 from pemn_compress.train.building import build_model
@@ -20,6 +20,7 @@ from pemn_compress.train.sources import Sources
 from pemn_compress.train.subset import stratified_subset
 from pemn_formats.codecs import too_large_to_predict
 from pemn_formats.errors import PemnError
+from pemn_formats.foresight import most_mask_bytes
 from pemn_formats.reader import Reader
 from pemn_formats.writer import encode
 
@@ -127,4 +128,4 @@ def tried(options: RunConfig, splits: Splits, watch: Watch = unwatched) -> Tried
     with Reader.open(encode(content)) as reader:
         masks = reader.ledger().masks
     each = 8 / sum(tensor.numel for tensor in content.masked)
-    return Tried(each * masks, each * max(0, mask_bytes_as_they_stand(content) - masks))
+    return Tried(each * masks, each * max(0, most_mask_bytes(content) - masks))
