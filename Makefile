@@ -4,11 +4,12 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMPS := $(VENV)/.stamps
 
-.PHONY: help demo test sanitize lint types check clean
+.PHONY: help demo test coverage sanitize lint types check clean
 
 help:
 	@echo "make demo   train, export, load, evaluate and measure a network on the embedded digits (a few minutes, CPU)"
 	@echo "make test   install what the tests need and run them"
+	@echo "make coverage  branch coverage of the container, which has to be complete"
 	@echo "make sanitize  fuzz the compiled loops under the compiler's sanitizers"
 	@echo "make check  lint and type-check"
 	@echo "make clean  remove what the other targets made"
@@ -31,6 +32,10 @@ demo: $(STAMPS)/run
 
 test: $(STAMPS)/dev
 	$(BIN)/python -m pytest -n auto --maxprocesses 4
+
+coverage: $(STAMPS)/dev
+	$(BIN)/python -m pytest -q -n 2 -m "not slow" tests/formats --cov=pemn_formats --cov-fail-under=100 \
+		--cov-report=term-missing:skip-covered
 
 sanitize: $(STAMPS)/dev
 	PYTHON=$(BIN)/python .ci/sanitized

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pemn_formats.content import LOG8, Content, MaskedTensor, Prototype, ResidualTensor
-from pemn_formats.foresight import header_bytes, most_bytes, residual_stored
+from pemn_formats.foresight import header_bytes, most_bytes, most_mask_bytes, residual_stored
 from pemn_formats.log8 import encode as log8_encode
 from pemn_formats.manifest import manifest_of
 from pemn_formats.reader import Reader
@@ -78,6 +78,17 @@ def test_a_ternary_mask_may_keep_all(kept: float) -> None:
     all_kept = dataclasses.replace(few, masked=(mask("w", (300, 30), 1, 1.1, "ternary"),))
     noisy = dataclasses.replace(few, masked=(mask("w", (300, 30), 1, 0.97, "ternary"),))
     assert max(len(encode(each)) for each in (few, all_kept, noisy)) <= most_bytes(few).file
+
+
+@pytest.mark.parametrize(("alphabet", "planes"), [("keep", 1), ("sign", 1), ("ternary", 2)])
+def test_the_masks_alone_take_whole_bytes_a_plane(alphabet: str, planes: int) -> None:
+    content = Content(
+        3,
+        (Prototype(3, "signed"),),
+        (mask("a", (7, 3), 0, alphabet=alphabet), mask("b", (4, 4), 1, alphabet=alphabet)),
+        (residual("bn", 9, 0, "float16"),),
+    )
+    assert most_mask_bytes(content) == most_bytes(content).masks == planes * (3 + 2)
 
 
 def test_what_may_vary_can_count_as_it_is() -> None:
