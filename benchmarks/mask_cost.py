@@ -4,14 +4,15 @@
 
 A step is forward, backward and AdamW as `train` makes it, on random images of 32 x 32, on one CPU thread or a GPU.
 Every learner of ours and a plain transcription of the reference's layer, which sorts all scores, take turns with the
-dense net; a ratio is the median of the ratios within a turn. `masks alone` computes all weights and sends a gradient
-back to their scores. Masks of `topk` are first proven equal to those of the sort. Batches whose dense step takes more
-than --limit seconds are left out: all others take about ten minutes on one CPU core.
+dense net, in another order each time; a ratio is the median of the ratios within a turn. `masks alone` computes all
+weights and sends a gradient back to their scores. Masks of `topk` are first proven equal to those of the sort. Batches
+whose dense step takes more than --limit seconds are left out: all others take about ten minutes on one CPU core.
 """
 
 from __future__ import annotations
 
 import argparse
+import random
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -103,11 +104,15 @@ def _clock(device: torch.device) -> Callable[[], float]:
 def _in_turn(steps: Mapping[str, Step], clock: Callable[[], float], repeats: int, block: int) -> dict[str, list[float]]:
     """Return the mean seconds of each turn of each step, after two turns to warm up.
 
-    A turn is `block` steps behind one that is not timed, since training finds its own step's data in the caches.
+    A turn is `block` steps behind one that is not timed, since training finds its own step's data in the caches. The
+    order is another in each turn: what a case leaves to the allocator and the caches the next one has to bear.
     """
     times: dict[str, list[float]] = {case: [] for case in steps}
+    order, shuffled = list(steps), random.Random(0)
     for turn in range(repeats + 2):
-        for case, step in steps.items():
+        shuffled.shuffle(order)
+        for case in order:
+            step = steps[case]
             if block > 1:
                 step()
             seconds = sum(_seconds(step, clock) for _ in range(block)) / block

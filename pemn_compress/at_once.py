@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 import torch
 
 from pemn_compress.learners import Learner
-from pemn_compress.learners.comparison import BRIEF, Comparison
-from pemn_compress.plain import address, eager, memory_order
+from pemn_compress.learners.comparison import Comparison
+from pemn_compress.plain import addresses, eager
 from pemn_formats.native import Loops, compiled
 
-__all__ = ["score_gradient", "score_gradients", "weights"]
+__all__ = ["compare", "score_gradient", "score_gradients", "weights"]
 
 _MOST = 1 << 15  # scores of a tensor, beyond which torch makes use of its threads
 
@@ -23,29 +23,24 @@ def weights(
 ) -> tuple[list[torch.Tensor], list[Comparison | None]]:
     """Return `learner.select(score, value)` of each, and for `score_gradients` how those here were compared."""
     made: list[torch.Tensor] = []
-    found: list[Comparison | None] = []
     rows: list[float] = []
     held: list[torch.Tensor] = []  # whose addresses are among the rows
     loops = _loops()
-    for learner, score, value in zip(learners, scores, values, strict=True):
-        comparison = learner.comparison(score)
-        found.append(comparison)
+    compared = compare(learners, scores)
+    for learner, score, value, comparison in zip(learners, scores, values, compared, strict=True):
         if comparison is None:
             made.append(learner.select(score, value))
             continue
-        if loops is not None and comparison.rule not in BRIEF and (size := score.numel()) <= _MOST:
-            order = memory_order(value)
-            here, there = address(score, size, order), address(value, size, order)
-            if here and there:
-                weight = torch.empty_like(value)
-                rows += weight.data_ptr(), here, there, size, comparison.rule, comparison.margin
-                made.append(weight)
-                held.append(value)
-                continue
+        if loops is not None and (size := score.numel()) <= _MOST and (places := addresses(value, score)):
+            weight = torch.empty_like(value)
+            rows += weight.data_ptr(), places[1], places[0], size, comparison.rule, comparison.margin
+            made.append(weight)
+            held.append(value)
+            continue
         made.append(comparison.select(score, value))
     if loops is not None and rows:
         loops.choose(tuple(rows))
-    return made, found
+    return made, compared
 
 
 def score_gradients(
@@ -54,7 +49,7 @@ def score_gradients(
     values: Iterable[torch.Tensor],
     grads: Sequence[torch.Tensor | None],
     compared: Sequence[Comparison | None],
-) -> list[torch.Tensor | None]:
+) -> Sequence[torch.Tensor | None]:
     """Return `score_gradient` of each; None where there is no gradient."""
     made: list[torch.Tensor | None] = []
     rows: list[int] = []
@@ -63,23 +58,28 @@ def score_gradients(
     for learner, score, value, grad, comparison in zip(learners, scores, values, grads, compared, strict=True):
         if grad is None:
             made.append(None)
-            continue
-        if comparison is not None and not comparison.by_sign:
+        elif comparison is None:
+            made.append(score_gradient(learner, score, value, grad))
+        elif not comparison.by_sign:
             made.append(value * grad)
-            continue
-        if loops is not None and comparison is not None and (size := score.numel()) <= _MOST:
-            order = memory_order(value)
-            places = address(grad, size, order), address(value, size, order), address(score, size, order)
-            if all(places):
-                to_score = torch.empty_like(value)
-                rows += to_score.data_ptr(), *places, size
-                made.append(to_score)
-                held.append(value)
-                continue
-        made.append(score_gradient(learner, score, value, grad))
+        elif loops is not None and (size := score.numel()) <= _MOST and (places := addresses(value, grad, score)):
+            to_score = torch.empty_like(value)
+            rows += to_score.data_ptr(), places[1], places[0], places[2], size
+            made.append(to_score)
+            held.append(value)
+        else:
+            made.append(score_gradient(learner, score, value, grad))
     if loops is not None and rows:
         loops.carry(tuple(rows))
     return made
+
+
+def compare(learners: Sequence[Learner], scores: Tensors) -> list[Comparison | None]:
+    """Return the comparison of each score by its learner."""
+    kinds = {type(learner) for learner in learners}
+    if len(kinds) == 1:
+        return kinds.pop().comparisons(learners, scores)
+    return [learner.comparison(score) for learner, score in zip(learners, scores, strict=True)]
 
 
 def score_gradient(learner: Learner, score: torch.Tensor, value: torch.Tensor, grad: torch.Tensor) -> torch.Tensor:

@@ -22,7 +22,7 @@ from pemn_formats.fills import SCORE_STREAM
 if TYPE_CHECKING:
     from pemn_compress.together import Part
 
-__all__ = ["MaskChain", "MaskedWeight", "initial_scores", "read_sooner", "score_bound"]
+__all__ = ["MaskChain", "MaskedWeight", "initial_scores", "score_bound"]
 
 
 def score_bound(fan_in: int) -> float:
@@ -98,6 +98,11 @@ class MaskedWeight(nn.Module):
         """Whether scores are all that is learned."""
         return self.scale is None and self.vector is None
 
+    @property
+    def fixed_value(self) -> torch.Tensor:
+        """`value`, where scores are all that is learned, without a module's search through all that it holds."""
+        return self._buffers["value"]  # type: ignore[return-value]
+
     def ingredients(self, score: torch.Tensor) -> Ingredients:
         """Return what the weight is made of beside its scores, checked as `checked` does."""
         return Ingredients(self.learner, self.scale, self.checked(score), self._constant)
@@ -142,15 +147,13 @@ class MaskedWeight(nn.Module):
 
     @property
     def _source(self) -> torch.Tensor:
-        # As `self.value`, without a module's search through all that it holds.
-        return self._buffers["value"] if self.vector is None else self.vector  # type: ignore[return-value]
+        return self.fixed_value if self.vector is None else self.vector
 
 
 class MaskChain(ParametrizationList):
     """What torch holds a masked weight in, called sooner: its own looks anew for further parametrizations each time."""
 
-    part: Part | None = None  # of the model's weights, in a forward of it
-    made: tuple[torch.Tensor, torch.Tensor] | None = None  # the scores and the weight that the part made of them
+    part: Part | None = None  # in a forward of the model
 
     @property
     def mask(self) -> MaskedWeight:
@@ -167,27 +170,11 @@ class MaskChain(ParametrizationList):
         if not self.alone:
             return super().forward()
         score = self.original
-        if not torch.compiler.is_compiling() and self.part is not None:
-            shared = self.part.weight(self, score)
-            if shared is not None:
-                return shared
+        part = None if torch.compiler.is_compiling() else self.part
+        shared = None if part is None else part.weight(self, score)
+        if shared is not None:
+            return shared
         weight: torch.Tensor = self._modules["0"](score)
+        if part is not None:
+            part.keep(self, score, weight)
         return weight
-
-
-def read_sooner(module: nn.Module, attribute: str) -> None:
-    """Let a masked attribute look for the weight that its part has made, and only then go torch's way to it.
-
-    That way is ten calls, and between two layers the caches hold nothing of them.
-    """
-    plain: property = getattr(type(module), attribute)
-
-    def read(owner: nn.Module) -> torch.Tensor:
-        if not torch.compiler.is_compiling():
-            chain: MaskChain = owner._modules["parametrizations"]._modules[attribute]  # type: ignore[union-attr,assignment]
-            if chain.made is not None and chain.made[0] is chain._parameters.get("original"):
-                return chain.made[1]
-        weight: torch.Tensor = plain.fget(owner)  # type: ignore[misc]
-        return weight
-
-    setattr(type(module), attribute, property(read, plain.fset))

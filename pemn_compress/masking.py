@@ -16,7 +16,7 @@ from pemn_compress.layers import choose_layers
 from pemn_compress.learners import LEARNERS
 from pemn_compress.learners.group import Group
 from pemn_compress.maskable import Target, find_targets, is_maskable, unwrap
-from pemn_compress.masked_weight import MaskChain, MaskedWeight, initial_scores, read_sooner, score_bound
+from pemn_compress.masked_weight import MaskChain, MaskedWeight, initial_scores, score_bound
 from pemn_compress.strategies import plan
 from pemn_compress.together import Together
 
@@ -66,9 +66,8 @@ def mask_(
         parametrize.register_parametrization(target.module, target.attribute, weight)
         chain = target.module.parametrizations[target.attribute]  # type: ignore[index]
         chain.__class__ = MaskChain
-        read_sooner(target.module, target.attribute)
         group.members.append(chain)  # type: ignore[arg-type]
-        together.add(chain)  # type: ignore[arg-type]
+        together.add(chain, target.module, target.attribute)  # type: ignore[arg-type]
     if kind.joint:
         group.attach(unwrap(model))
     together.attach(unwrap(model))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-__all__ = ["address", "eager", "memory_order"]
+__all__ = ["addresses", "eager"]
 
 _KINDS = (torch.Tensor, nn.Parameter)
+_has_storage = torch._C._has_storage
 
 
 def eager() -> bool:
@@ -20,24 +21,26 @@ def eager() -> bool:
     )
 
 
-def memory_order(tensor: torch.Tensor) -> torch.memory_format:
-    """Return the order of memory that `address` is to ask for: channels-last where a tensor is not contiguous."""
-    return torch.contiguous_format if tensor.is_contiguous() else torch.channels_last
+def addresses(*tensors: torch.Tensor) -> tuple[int, ...]:
+    """Return where equally many float32 of each lie in a row in the CPU's memory, all in one order; or ().
 
-
-def address(tensor: torch.Tensor, count: int, order: torch.memory_format = torch.contiguous_format) -> int:
-    """Return where `count` float32 lie in a row in the CPU's memory, or 0 if a tensor is anything but that.
-
-    Tensors of one shape and order have the same element in the same place. To be asked where `eager`. What `vmap`
-    batches has no storage.
+    That order is C's or channels-last: tensors of one shape then have the same element in the same place. To be asked
+    where `eager`. What `vmap` batches has no storage.
     """
-    plain = (
-        type(tensor) in _KINDS
-        and tensor.is_cpu
-        and tensor.dtype is torch.float32
-        and torch._C._has_storage(tensor)
-        and tensor.is_contiguous(memory_format=order)
-        and not tensor.is_neg()
-        and tensor.numel() == count
-    )
-    return tensor.data_ptr() if plain else 0
+    first = tensors[0]
+    count, in_order = first.numel(), None
+    for tensor in tensors:
+        if not (
+            type(tensor) in _KINDS
+            and tensor.is_cpu
+            and tensor.dtype is torch.float32
+            and _has_storage(tensor)
+            and tensor.numel() == count
+            and not tensor.is_neg()
+        ):
+            return ()
+        if in_order is None:
+            in_order = tensor.is_contiguous()
+        if not (tensor.is_contiguous() if in_order else tensor.is_contiguous(memory_format=torch.channels_last)):
+            return ()
+    return tuple([tensor.data_ptr() for tensor in tensors]) if count else ()

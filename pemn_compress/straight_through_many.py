@@ -13,7 +13,7 @@ from pemn_compress.learners import Learner
 from pemn_compress.straight_through import check_unchanged, learned_gradients, scaled_value, versions
 from pemn_compress.tiling import tile
 
-__all__ = ["Ingredients", "StraightThroughMany"]
+__all__ = ["Ingredients", "StraightThroughFixed", "StraightThroughMany"]
 
 
 class Ingredients(NamedTuple):
@@ -23,6 +23,26 @@ class Ingredients(NamedTuple):
     scale: torch.Tensor | None
     source: torch.Tensor
     constant: float | None
+
+
+class StraightThroughFixed(torch.autograd.Function):
+    """`StraightThrough` of many tensors whose scores are all that is learned."""
+
+    @staticmethod
+    def forward(  # noqa: D102
+        ctx: Any, learners: Sequence[Learner], values: Sequence[torch.Tensor], *scores: torch.Tensor
+    ) -> tuple[torch.Tensor, ...]:
+        ctx.set_materialize_grads(False)
+        made, compared = weights(learners, scores, values)
+        ctx.kept, ctx.versions = (learners, scores, values, compared), versions(*scores, *values)
+        return tuple(made)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:  # noqa: D102
+        learners, scores, values, compared = ctx.kept
+        check_unchanged(ctx.versions, *scores, *values)
+        wanted = [grad if need else None for grad, need in zip(grads, ctx.needs_input_grad[2:], strict=True)]
+        return None, None, *score_gradients(learners, scores, values, wanted, compared)
 
 
 class StraightThroughMany(torch.autograd.Function):

@@ -1,15 +1,14 @@
-"""The weights of a model many at a time, while its forward runs: one call of autograd for many small tensors."""
+"""The weights of a model many at a time, while its forward runs."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
+from pemn_compress.bucket import Bucket
 from pemn_compress.forward_span import ForwardSpan
-from pemn_compress.straight_through_many import StraightThroughMany
 from pemn_compress.transforms import transforming
 
 if TYPE_CHECKING:
@@ -22,78 +21,58 @@ _LARGE = 1 << 16  # scores, beside whose values others' would be memory that cou
 
 
 class Part:
-    """Some masked weights in one forward of their model, made when the first of them is asked for.
+    """The weights of a bucket in one forward of their model, made when the first of them is asked for.
 
     They are made no sooner because autograd goes back to what was made last first: the gradients of these scores are
     then complete before the layers ahead of them are reached, so that DistributedDataParallel can send them meanwhile.
     """
 
-    def __init__(self, members: Sequence[MaskChain]) -> None:
-        self._members = members
+    def __init__(self, bucket: Bucket) -> None:
+        self._bucket = bucket
         self._made = False
 
-    def weight(self, member: MaskChain, score: torch.Tensor) -> torch.Tensor | None:
-        """Return the weight of a member's scores, or None where it has to make its own.
+    def weight(self, chain: MaskChain, score: torch.Tensor) -> torch.Tensor | None:
+        """Return the weight of a chain's scores, or None where it has to make its own.
 
-        That is a member whose scores have been replaced meanwhile; and all of them where no gradient is wanted or torch
+        That is a chain whose scores have been replaced meanwhile; and all of them where no gradient is wanted or torch
         transforms the function.
         """
         if not self._made:
             if not torch.is_grad_enabled() or transforming():
                 return None
-            self._make()
-        made_of, weight = member.made or (None, None)
-        return weight if made_of is score else None
+            self._made = True
+            self._bucket.make()
+        return self._bucket.take(chain, score)
 
-    def _make(self) -> None:
-        self._made = True
-        members, ingredients, scores = [], [], []
-        learned: dict[int, torch.Tensor] = {}
-        for member in self._members:
-            score, mask = member._parameters.get("original"), member.mask
-            if member.alone and score is not None:
-                members.append(member)
-                scores.append(score)
-                ingredients.append(mask.ingredients(score))
-                if not mask.fixed:
-                    learned.update((id(each), each) for each in mask.parameters())
-        if members:
-            weights = StraightThroughMany.apply(ingredients, *scores, *learned.values())
-            for member, score, weight in zip(members, scores, weights, strict=True):
-                member.__dict__["made"] = score, weight
+    def keep(self, chain: MaskChain, score: torch.Tensor, weight: torch.Tensor) -> None:
+        """Have a weight that a chain has made serve its next readers, whose gradients may go back one by one."""
+        if self._made and torch.is_grad_enabled() and not transforming():
+            self._bucket.put(chain, score, weight, lasting=True)
 
 
 class Together(ForwardSpan):
-    """Hands each member its `Part` as long as the model's forward runs with gradients; what is compiled needs none."""
+    """Hands each chain its `Part` as long as the model's forward runs with gradients; what is compiled needs none."""
 
     def __init__(self) -> None:
-        self._parts: list[list[MaskChain]] = []
+        self._buckets: list[Bucket] = []
 
-    def add(self, member: MaskChain) -> None:
+    def add(self, chain: MaskChain, owner: nn.Module, attribute: str) -> None:
         """Take up the next masked weight of the model, unless it is large and its values have to be made first."""
-        if not member.mask.fixed and member.mask.tensor.numel > _LARGE:
+        mask = chain.mask
+        if not mask.fixed and mask.tensor.numel > _LARGE:
             return
-        if not self._parts or sum(one.mask.tensor.numel for one in self._parts[-1]) >= _ENOUGH:
-            self._parts.append([])
-        self._parts[-1].append(member)
+        if not self._buckets or self._buckets[-1].numel >= _ENOUGH:
+            self._buckets.append(Bucket())
+        self._buckets[-1].add(chain, owner, attribute)
 
     def _begin(self, model: nn.Module, *_: Any) -> None:
         if torch.compiler.is_compiling() or "_is_replica" in model.__dict__:
             return
-        for members in self._parts:
-            part = Part(members) if torch.is_grad_enabled() else None
-            for member in members:
-                _put(member, part)
+        for bucket in self._buckets:
+            bucket.give(Part(bucket) if torch.is_grad_enabled() else None)
 
     def _end(self, model: nn.Module, *_: Any) -> None:
         if torch.compiler.is_compiling():
             return
-        for members in self._parts:
-            for member in members:
-                _put(member, None)
-
-
-def _put(member: MaskChain, part: Part | None) -> None:
-    """Assign what a member looks for, without a module's look at what is assigned: twice a step and tensor."""
-    found = member.__dict__
-    found["part"], found["made"] = part, None
+        for bucket in self._buckets:
+            bucket.give(None)

@@ -77,8 +77,11 @@ class Loops(Protocol):
         what is kept is no number.
         """
 
+    def margins(self, rows: tuple[int, ...], kept: tuple[int, ...], /) -> tuple[float | None, ...]:
+        """Return `margin` of each row by itself."""
 
-_REVISION = 5
+
+_REVISION = 6
 """Of the functions and their arguments, here and in `csrc/module.c`: raised together when either changes."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -60,6 +61,11 @@ class Learner(ABC):
     def comparison(self, score: torch.Tensor, *, again: Any = None) -> Comparison | None:
         """Return the comparison that gives the codes and the direction of the gradient, or None where there is none."""
         return None
+
+    @classmethod
+    def comparisons(cls, learners: Sequence[Any], scores: Sequence[torch.Tensor]) -> list[Comparison | None]:
+        """Return the `comparison` of each score by its learner, all of this class."""
+        return [learner.comparison(score) for learner, score in zip(learners, scores, strict=True)]
 
     def found(self) -> Any:
         """Return what the backward pass hands back as `again`, to have the codes of its forward pass; or None."""

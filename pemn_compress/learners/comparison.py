@@ -9,16 +9,13 @@ import torch
 
 from pemn_compress.line import SIGN_BIT, keep_beyond, with_sign_of
 
-__all__ = ["ABOVE", "BEYOND", "BRIEF", "Comparison"]
+__all__ = ["ABOVE", "BEYOND", "Comparison"]
 
 ABOVE = {"keep": 0, "sign": 1}
 """Rules that ask whether the score is above zero, by alphabet; numbered as `pemn_formats.native` has them."""
 
 BEYOND = {"keep": 2, "sign": 3, "ternary": 4}
 """Those that ask whether its magnitude exceeds a margin."""
-
-BRIEF = ABOVE["keep"], BEYOND["keep"]
-"""Those for which torch has one operation."""
 
 
 class Comparison(NamedTuple):

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from pemn_compress.plain import address, memory_order
+from pemn_compress.plain import addresses
 from pemn_formats.native import compiled
 
-__all__ = ["above_cut", "find_cut", "find_margin", "kept_count"]
+__all__ = ["above_cut", "find_cut", "find_margin", "find_margins", "kept_count"]
 
 _SAMPLE = 1024
 _SPREAD = 60  # ranks beside the one looked for: a random sample misses it in one of thousands of draws
@@ -73,18 +73,36 @@ def find_margin(scores: Sequence[torch.Tensor], count: int) -> float | None:
     return float(before) if least > before else None
 
 
+def find_margins(scores: Sequence[torch.Tensor], counts: Sequence[int]) -> Sequence[float | None]:
+    """Return `find_margin` of each tensor by itself."""
+    loops = compiled()
+    rows = None if loops is None else _rows(scores)
+    if loops is None or rows is None:
+        return [find_margin([score], count) for score, count in zip(scores, counts, strict=True)]
+    margins = loops.margins(rows, tuple(counts))
+    return [None if count == size else margin for margin, count, size in zip(margins, counts, rows[1::2], strict=True)]
+
+
 def _compiled_margin(scores: Sequence[torch.Tensor], count: int) -> float | Literal[False] | None:
     """Return the same from the compiled loops, or False where they cannot serve."""
     loops = compiled()
     if loops is None:
         return False
+    rows = _rows(scores)
+    if rows is None:
+        return False
+    return loops.margin(rows, count) if count < sum(rows[1::2]) else None
+
+
+def _rows(scores: Sequence[torch.Tensor]) -> tuple[int, ...] | None:
+    """Return address and count of each, or None where one has none."""
     rows: list[int] = []
     for score in scores:
-        size = score.numel()
-        rows += address(score, size, memory_order(score)), size
-    if not all(rows):
-        return False
-    return loops.margin(tuple(rows), count) if count < sum(rows[1::2]) else None
+        place = addresses(score)
+        if not place:
+            return None
+        rows += place[0], score.numel()
+    return tuple(rows)
 
 
 def _around(flat: Floats, rank: int) -> tuple[Any, Any]:

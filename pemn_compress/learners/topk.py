@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from pemn_compress.learners.base import Learner
 from pemn_compress.learners.comparison import BEYOND, Comparison
-from pemn_compress.learners.selection import above_cut, find_cut, find_margin, kept_count
+from pemn_compress.learners.selection import above_cut, find_cut, find_margin, find_margins, kept_count
 from pemn_compress.transforms import transforming
 from pemn_formats.errors import PemnError
 
@@ -34,6 +35,15 @@ class TopK(Learner):
         if not score.is_cpu or torch.compiler.is_compiling() or transforming():
             return None
         return self._beyond(find_margin([score], kept_count(self.density, score.numel())))
+
+    @classmethod
+    def comparisons(cls, learners: Sequence[TopK], scores: Sequence[torch.Tensor]) -> list[Comparison | None]:
+        """On the CPU in one search of all tensors."""
+        if cls.joint or torch.compiler.is_compiling() or transforming() or not all(score.is_cpu for score in scores):
+            return super().comparisons(learners, scores)
+        counts = [kept_count(learner.density, score.numel()) for learner, score in zip(learners, scores, strict=True)]
+        margins = find_margins(scores, counts)
+        return [learner._beyond(margin) for learner, margin in zip(learners, margins, strict=True)]
 
     def direction(self, score: torch.Tensor) -> torch.Tensor | None:
         """The gradient reaches the magnitude, hence the score by its sign; a ternary code moves with the score."""

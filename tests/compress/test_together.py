@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -10,11 +11,15 @@ from torch import nn
 from torch.nn.utils import parametrize
 from torch.utils.checkpoint import checkpoint
 
+from pemn_compress import bucket
 from pemn_compress.config import MaskConfig
 from pemn_compress.forward_span import detach
 from pemn_compress.masked_weight import MaskChain
 from pemn_compress.masking import mask_, mask_parameters, masked_weights
+from pemn_compress.straight_through import StraightThrough
+from pemn_compress.straight_through_many import StraightThroughFixed, StraightThroughMany
 from pemn_compress.together import Together
+from pemn_formats.native import compiled
 
 
 class Net(nn.Module):
@@ -59,8 +64,33 @@ def equal(left: dict[str, torch.Tensor | None], right: dict[str, torch.Tensor | 
     )
 
 
-def chains(model: nn.Module) -> list[MaskChain]:
-    return [module for module in model.modules() if isinstance(module, MaskChain)]
+def nothing_is_left(model: nn.Module) -> bool:
+    """Whether no chain has a part any more, and no module a weight that was made."""
+    chains = [module for module in model.modules() if isinstance(module, MaskChain)]
+    owners = [module for module in model.modules() if any(key.startswith("_made") for key in module.__dict__)]
+    return all(chain.part is None for chain in chains) and not owners
+
+
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """Have all that makes weights say so, and how many."""
+    made: list[tuple[str, int]] = []
+
+    def watch(owner: object, name: str, label: str, count: Callable[..., int]) -> None:
+        real = getattr(owner, name)
+
+        def call(*found: object) -> object:
+            answer = real(*found)
+            if answer is not None:
+                made.append((label, count(*found)))
+            return answer
+
+        monkeypatch.setattr(owner, name, call)
+
+    watch(bucket, "products", "products", lambda learners, *_: len(learners))
+    watch(StraightThroughFixed, "apply", "StraightThroughFixed", lambda learners, *_: len(learners))
+    watch(StraightThroughMany, "apply", "StraightThroughMany", lambda parts, *_: len(parts))
+    watch(StraightThrough, "apply", "StraightThrough", lambda *_: 1)
+    return made
 
 
 LEARNED = [
@@ -81,7 +111,7 @@ def test_the_same_outputs_and_gradients(learner: str, alphabet: str, more: dict[
     apart = copy.deepcopy(model)
     for hook in list(apart._forward_pre_hooks.values()):
         if isinstance(getattr(hook, "__self__", None), Together):
-            hook.__self__._parts.clear()
+            hook.__self__._buckets.clear()
     for one, other in zip(model(inputs()), apart(inputs()), strict=True):
         assert torch.equal(one, other)
     found = gradients(model)
@@ -91,31 +121,42 @@ def test_the_same_outputs_and_gradients(learner: str, alphabet: str, more: dict[
 
 
 def test_they_are_made_once_a_forward_and_forgotten_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    from pemn_compress import together
-
-    made: list[int] = []
-    real = together.StraightThroughMany.apply
-    monkeypatch.setattr(
-        together.StraightThroughMany, "apply", lambda *found: (made.append(len(found[0])), real(*found))[1]
-    )
-    model = net()
+    model, other = net(learner="topk"), net(scale="channel", strategy="rp", values=7, learn_values=True)
+    made = counted(monkeypatch)
     gradients(model)
-    assert made == [5]
-    assert all(chain.part is None for chain in chains(model))
+    assert made == [("StraightThroughFixed", 5)]
+    assert nothing_is_left(model)
+    made.clear()
     with torch.no_grad():
         model(inputs())
-    assert made == [5]
-    gradients(net(scale="channel", strategy="rp", values=7, learn_values=True))
-    assert made == [5, 5]
+    assert made == 4 * [("StraightThrough", 1)]
+    made.clear()
+    gradients(other)
+    assert made == [("StraightThroughMany", 5)]
+
+
+def test_what_torch_hands_back_by_itself_needs_no_call_on_the_way_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    if compiled() is None:
+        pytest.skip("the compiled loops were not built here")
+    model = net()
+    made = counted(monkeypatch)
+    gradients(model)
+    assert made == [("products", 5)]
+    assert nothing_is_left(model)
+    monkeypatch.setattr(bucket, "MEAN", 1)
+    gradients(model)
+    with torch.autograd.graph.save_on_cpu():
+        model(inputs())
+    assert made[1:] == 2 * [("StraightThroughFixed", 5)]
 
 
 def test_values_of_large_tensors_are_not_made_beside_others(monkeypatch: pytest.MonkeyPatch) -> None:
     from pemn_compress import together
 
     monkeypatch.setattr(together, "_LARGE", 64)
-    for more, count in ({}, 5), ({"scale": "channel"}, 4):
+    for more, count in ({}, 5), ({"scale": "channel"}, 4):  # one of 96 scores
         model = net(**more)
-        assert [len(part) for hook in model._forward_pre_hooks.values() for part in hook.__self__._parts] == [count]
+        assert [len(each) for hook in model._forward_pre_hooks.values() for each in hook.__self__._buckets] == [count]
         assert gradients(model)["body.0.parametrizations.weight.original"] is not None
 
 
@@ -153,6 +194,33 @@ def test_losses_may_go_back_one_after_another() -> None:
     one.square().sum().backward()
     two.sum().backward()
     assert equal({name: parameter.grad for name, parameter in model.named_parameters()}, expected)
+
+
+class Recurrent(nn.Module):
+    """Reads one weight several times in a forward."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = nn.Linear(12, 12)
+
+    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+        return [self.layer(x), self.layer(2 * x), self.layer(3 * x)]
+
+
+@pytest.mark.parametrize("learner", ["threshold", "topk"])
+def test_losses_of_one_weight_may_go_back_one_after_another(learner: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Recurrent()
+    mask_(model, MaskConfig(learner=learner))
+    made = counted(monkeypatch)
+    score = masked_weights(model)[0][2]
+    torch.stack(model(inputs())).square().sum().backward()
+    expected, score.grad = score.grad, None
+    assert expected is not None
+    for out in model(inputs()):
+        out.square().sum().backward()
+    torch.testing.assert_close(score.grad, expected)
+    assert len(made) == 2 * (2 if made[0][0] == "products" else 1)  # the second and the third reader share theirs
 
 
 @pytest.mark.parametrize(("enough", "soon"), [(1, True), (1 << 20, False)])
@@ -223,17 +291,25 @@ def test_a_forward_that_fails_leaves_no_weight_behind() -> None:
     model.fails = True
     with pytest.raises(ValueError, match="no"):
         model(inputs())
-    assert all(chain.part is None for chain in chains(model))
+    assert nothing_is_left(model)
 
 
-def test_scores_may_change_between_forwards_but_not_before_backward() -> None:
-    model = net()
+def test_scores_may_change_between_forwards_but_not_before_gradients_that_need_them() -> None:
+    model = net(learner="topk")
     with torch.no_grad():
         masked_weights(model)[0][2].neg_()
     _, two = model(inputs())
     with torch.no_grad():
         masked_weights(model)[0][2].neg_()
     with pytest.raises(RuntimeError, match="of a mask were changed in place between forward and backward"):
+        two.sum().backward()
+
+
+def test_neither_may_fixed_values() -> None:
+    model = net()
+    _, two = model(inputs())
+    masked_weights(model)[0][1].value.neg_()
+    with pytest.raises(RuntimeError, match="in ?place"):
         two.sum().backward()
 
 

@@ -119,6 +119,15 @@ def test_the_margin_of_any_bits(loops: Loops, bits: list[int], data: st.DataObje
     assert_margin(loops, [np.array(bits, np.uint32)], data.draw(st.integers(1, len(bits))))
 
 
+def test_margins_are_those_of_each_row(loops: Loops) -> None:
+    parts = [mixed(count, count) for count in COUNTS]
+    kept = tuple(max(1, part.size // 3) for part in parts)
+    rows = [(at(part), part.size) for part in parts]
+    found = loops.margins(tuple(number for row in rows for number in row), kept)
+    assert found == tuple(loops.margin(row, count) for row, count in zip(rows, kept, strict=True))
+    assert loops.margins((), ()) == ()
+
+
 NUMBERS = np.ones(4, np.float32)
 HERE = at(NUMBERS)
 
@@ -181,3 +190,11 @@ def test_carry_refuses(loops: Loops, rows: tuple[int, ...]) -> None:
 def test_margin_refuses(loops: Loops, rows: tuple[int, ...], kept: int) -> None:
     with pytest.raises((ValueError, TypeError, OverflowError)):
         loops.margin(rows, kept)
+    with pytest.raises((ValueError, TypeError, OverflowError)):
+        loops.margins(rows, (kept,))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kept", [(), (1, 1), [1], None, (1.5,)])
+def test_margins_refuses(loops: Loops, kept: object) -> None:
+    with pytest.raises((ValueError, TypeError)):
+        loops.margins((HERE, 4), kept)  # type: ignore[arg-type]

@@ -104,6 +104,36 @@ PyObject *pemn_native_carry(PyObject *module, PyObject *rows)
     Py_RETURN_NONE;
 }
 
+/* Return what `kept` of so many parts, `total` scores in all, exceed; NULL with the error set. */
+static PyObject *find_margin(const pemn_scores *parts, size_t number, uint64_t total, unsigned long long kept)
+{
+    if (kept < 1 || kept > total) {
+        PyErr_SetString(PyExc_ValueError, "at least one score must be kept, and no more than there are");
+        return NULL;
+    }
+    uint32_t bits;
+    Py_BEGIN_ALLOW_THREADS
+    bits = pemn_margin(parts, number, kept);
+    Py_END_ALLOW_THREADS
+    if (bits == PEMN_NO_MARGIN) {
+        Py_RETURN_NONE;
+    }
+    float margin;
+    memcpy(&margin, &bits, sizeof margin);
+    return PyFloat_FromDouble((double)margin);
+}
+
+/* Take the score and the count of a part; return 0, or -1 with the error set. */
+static int take_part(Reader *reader, pemn_scores *part)
+{
+    void *score;
+    if (take_places(reader, &score, 1, &part->count) < 0) {
+        return -1;
+    }
+    part->score = score;
+    return 0;
+}
+
 PyObject *pemn_native_margin(PyObject *module, PyObject *arguments)
 {
     (void)module;
@@ -119,31 +149,38 @@ PyObject *pemn_native_margin(PyObject *module, PyObject *arguments)
     }
     uint64_t total = 0;
     Reader reader = {rows, 0};
-    for (size_t part = 0; part < number; part++) {
-        void *score;
-        if (take_places(&reader, &score, 1, &parts[part].count) < 0) {
-            break;
-        }
-        parts[part].score = score;
+    for (size_t part = 0; part < number && take_part(&reader, &parts[part]) == 0; part++) {
         total += parts[part].count;
     }
-    if (!PyErr_Occurred() && (kept < 1 || kept > total)) {
-        PyErr_SetString(PyExc_ValueError, "at least one score must be kept, and no more than there are");
-    }
-    uint32_t bits = PEMN_NO_MARGIN;
-    if (!PyErr_Occurred()) {
-        Py_BEGIN_ALLOW_THREADS
-        bits = pemn_margin(parts, number, kept);
-        Py_END_ALLOW_THREADS
-    }
+    PyObject *margin = PyErr_Occurred() ? NULL : find_margin(parts, number, total, kept);
     PyMem_Free(parts);
-    if (PyErr_Occurred()) {
+    return margin;
+}
+
+PyObject *pemn_native_margins(PyObject *module, PyObject *arguments)
+{
+    (void)module;
+    PyObject *rows, *kept;
+    if (!PyArg_ParseTuple(arguments, "OO!:margins", &rows, &PyTuple_Type, &kept) || check_rows(rows, 2) < 0) {
         return NULL;
     }
-    if (bits == PEMN_NO_MARGIN) {
-        Py_RETURN_NONE;
+    Py_ssize_t number = PyTuple_GET_SIZE(rows) / 2;
+    if (PyTuple_GET_SIZE(kept) != number) {
+        PyErr_SetString(PyExc_ValueError, "every row must have a number to keep");
+        return NULL;
     }
-    float margin;
-    memcpy(&margin, &bits, sizeof margin);
-    return PyFloat_FromDouble((double)margin);
+    PyObject *margins = PyTuple_New(number);
+    Reader reader = {rows, 0};
+    for (Py_ssize_t row = 0; margins && row < number; row++) {
+        pemn_scores part;
+        unsigned long long count = PyLong_AsUnsignedLongLong(PyTuple_GET_ITEM(kept, row));
+        PyObject *margin =
+            PyErr_Occurred() || take_part(&reader, &part) < 0 ? NULL : find_margin(&part, 1, part.count, count);
+        if (!margin) {
+            Py_CLEAR(margins);
+            break;
+        }
+        PyTuple_SET_ITEM(margins, row, margin);
+    }
+    return margins;
 }

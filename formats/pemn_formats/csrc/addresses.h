@@ -8,5 +8,6 @@
 PyObject *pemn_native_choose(PyObject *module, PyObject *rows);
 PyObject *pemn_native_carry(PyObject *module, PyObject *rows);
 PyObject *pemn_native_margin(PyObject *module, PyObject *arguments);
+PyObject *pemn_native_margins(PyObject *module, PyObject *arguments);
 
 #endif

@@ -395,6 +395,7 @@ static PyMethodDef methods[] = {
     {"carry", pemn_native_carry, METH_O, "carry(rows): write the gradients of scores."},
     {"margin", pemn_native_margin, METH_VARARGS,
      "margin(rows, kept): what exactly the largest magnitudes exceed, or None."},
+    {"margins", pemn_native_margins, METH_VARARGS, "margins(rows, kept): the margin of each row by itself."},
     {NULL, NULL, 0, NULL},
 };
 
@@ -406,7 +407,7 @@ PyMODINIT_FUNC PyInit__native(void)
 {
     pemn_fill_rows();
     PyObject *module = PyModule_Create(&definition);
-    if (module && PyModule_AddIntConstant(module, "REVISION", 5) < 0) {
+    if (module && PyModule_AddIntConstant(module, "REVISION", 6) < 0) {
         Py_CLEAR(module);
     }
 #ifdef Py_GIL_DISABLED
