@@ -9,15 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from torch.nn.utils import parametrize
 
 from pemn_compress.at_once import compare
 from pemn_compress.learners import Learner
 from pemn_compress.plain import addresses, eager
 from pemn_formats.native import compiled
 
-__all__ = ["MEAN", "products"]
+__all__ = ["LARGEST", "products"]
 
-MEAN = 1 << 15
+LARGEST = 1 << 16
 """Scores of a tensor, beyond which a product takes longer than the calls that it saves."""
 
 Tensors = Sequence[torch.Tensor]
@@ -27,20 +28,22 @@ def products(learners: Sequence[Learner], scores: Tensors, values: Tensors) -> T
     """Return `learner.select(score, value)` of each with the gradients of `StraightThrough`, or None.
 
     Served are tensors in the CPU's memory whose weights a comparison gives; gradients have to pass as they are. Each
-    weight serves one backward pass, as all that torch records.
+    weight serves one backward pass, as all that torch records, and as long as nobody keeps it for longer. It does not
+    need its scores for that: they may change meanwhile.
     """
-    loops = compiled() if eager() and not _saving_is_watched() else None
+    loops = compiled() if eager() and not (_saving_is_watched() or parametrize._cache_enabled) else None
     if loops is None:
+        return None
+    places = [addresses(score, value) for score, value in zip(scores, values, strict=True)]
+    compared = compare(learners, scores) if all(places) else [None]
+    if None in compared:
         return None
     weights: list[torch.Tensor] = []
     rows: list[float] = []
-    for score, value, comparison in zip(scores, values, compare(learners, scores), strict=True):
-        places = addresses(score, value)
-        if comparison is None or not places:
-            return None
+    for score, value, place, comparison in zip(scores, values, places, compared, strict=True):
         weight = score * value  # lies as they do, in memory of its own
         weights.append(weight)
-        rows += weight.data_ptr(), *places, score.numel(), comparison.rule, comparison.margin
+        rows += weight.data_ptr(), *place, score.numel(), comparison.rule, comparison.margin  # type: ignore[union-attr]
     loops.choose(tuple(rows))
     return weights
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import nn
 
-from pemn_compress.as_products import MEAN, products
-from pemn_compress.read_sooner import Made, read_sooner
+from pemn_compress.as_products import LARGEST, products
+from pemn_compress.read_sooner import read_sooner, take
 from pemn_compress.straight_through_many import StraightThroughFixed, StraightThroughMany
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class Bucket:
     def __init__(self) -> None:
         self.numel = 0  # scores in all
         self._places: dict[MaskChain, tuple[nn.Module, str]] = {}
-        self._fixed = self._straight = True
+        self._fixed = self._as_products = True
 
     def __len__(self) -> int:
         return len(self._places)
@@ -36,7 +36,10 @@ class Bucket:
         self._places[chain] = owner, read_sooner(owner, attribute)
         self.numel += mask.tensor.numel
         self._fixed &= mask.fixed
-        self._straight &= mask.learner.direction(torch.empty(0)) is None
+        straight = mask.learner.direction(torch.empty(0)) is None
+        # Whoever wrote another layer may use its weight twice, and send the gradients of both back one by one.
+        used_once = type(owner).forward.__module__.startswith("torch.nn.modules.")
+        self._as_products &= mask.fixed and straight and used_once and mask.tensor.numel <= LARGEST
 
     def give(self, part: Part | None) -> None:
         """Hand each chain its part, or none, and forget what was made; without a module's look at what is assigned."""
@@ -44,15 +47,9 @@ class Bucket:
             chain.__dict__["part"] = part
             owner.__dict__.pop(key, None)
 
-    def take(self, chain: MaskChain, score: torch.Tensor) -> torch.Tensor | None:
-        """Return what was made of these scores, as `read_sooner` would."""
-        owner, key = self._places[chain]
-        made: Made | None = owner.__dict__.get(key)
-        if made is None or made[1] is not score:
-            return None
-        if not made[3]:
-            del owner.__dict__[key]
-        return made[2]
+    def take(self, chain: MaskChain) -> torch.Tensor | None:
+        """Return the weight that was made for a chain, if it may still be read."""
+        return take(*self._places[chain])
 
     def put(self, chain: MaskChain, score: torch.Tensor, weight: torch.Tensor, *, lasting: bool) -> None:
         """Have a weight read until the forward ends, or until it is read."""
@@ -81,7 +78,7 @@ class Bucket:
             learned = {id(each): each for mask in masks for each in mask.parameters()}
             return StraightThroughMany.apply(parts, *scores, *learned.values()), True
         learners, values = [mask.learner for mask in masks], [mask.fixed_value for mask in masks]
-        if self._straight and self.numel <= MEAN * len(self):
+        if self._as_products:
             weights = products(learners, scores, values)
             if weights is not None:
                 return weights, False

@@ -171,7 +171,7 @@ class MaskChain(ParametrizationList):
             return super().forward()
         score = self.original
         part = None if torch.compiler.is_compiling() else self.part
-        shared = None if part is None else part.weight(self, score)
+        shared = None if part is None else part.weight(self)
         if shared is not None:
             return shared
         weight: torch.Tensor = self._modules["0"](score)

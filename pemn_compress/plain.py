@@ -43,4 +43,5 @@ def addresses(*tensors: torch.Tensor) -> tuple[int, ...]:
             in_order = tensor.is_contiguous()
         if not (tensor.is_contiguous() if in_order else tensor.is_contiguous(memory_format=torch.channels_last)):
             return ()
-    return tuple([tensor.data_ptr() for tensor in tensors]) if count else ()
+    places = tuple([tensor.data_ptr() for tensor in tensors])
+    return places if all(places) else ()

@@ -35,6 +35,7 @@ class StraightThroughFixed(torch.autograd.Function):
         ctx.set_materialize_grads(False)
         made, compared = weights(learners, scores, values)
         ctx.kept, ctx.versions = (learners, scores, values, compared), versions(*scores, *values)
+        _mark_frozen(ctx, made, ctx.needs_input_grad[2:])
         return tuple(made)
 
     @staticmethod
@@ -56,6 +57,13 @@ class StraightThroughMany(torch.autograd.Function):
         made, ctx.compared = weights(learners, scores, _values(scores, parts))
         more = len(tensors) > len(parts)
         ctx.found = [learner.found() if more else None for learner in learners]
+        needed = ctx.needs_input_grad[1:]
+        learning = {id(tensor) for tensor, need in zip(tensors, needed, strict=True) if need}
+        takes_part = [
+            need or not learning.isdisjoint((id(part.scale), id(part.source)))
+            for part, need in zip(parts, needed[: len(parts)], strict=True)
+        ]
+        _mark_frozen(ctx, made, takes_part)
         return tuple(made)
 
     @staticmethod
@@ -69,6 +77,12 @@ class StraightThroughMany(torch.autograd.Function):
         learning = (tensor for tensor, need in zip(learned, needed[count:], strict=True) if need)
         sums: dict[int, torch.Tensor | None] = {id(tensor): None for tensor in learning}
         return None, *to_scores, *_to_learned(ctx, grads, sums, learned)
+
+
+def _mark_frozen(ctx: Any, made: Sequence[torch.Tensor], needed: Sequence[bool]) -> None:
+    """Have weights without a gradient where nothing that they are made of needs one, as each by itself would be."""
+    if not all(needed):
+        ctx.mark_non_differentiable(*(weight for weight, need in zip(made, needed, strict=True) if not need))
 
 
 def _to_learned(

@@ -31,8 +31,8 @@ class Part:
         self._bucket = bucket
         self._made = False
 
-    def weight(self, chain: MaskChain, score: torch.Tensor) -> torch.Tensor | None:
-        """Return the weight of a chain's scores, or None where it has to make its own.
+    def weight(self, chain: MaskChain) -> torch.Tensor | None:
+        """Return the weight of a chain, or None where it has to make its own.
 
         That is a chain whose scores have been replaced meanwhile; and all of them where no gradient is wanted or torch
         transforms the function.
@@ -42,7 +42,7 @@ class Part:
                 return None
             self._made = True
             self._bucket.make()
-        return self._bucket.take(chain, score)
+        return self._bucket.take(chain)
 
     def keep(self, chain: MaskChain, score: torch.Tensor, weight: torch.Tensor) -> None:
         """Have a weight that a chain has made serve its next readers, whose gradients may go back one by one."""
@@ -66,7 +66,7 @@ class Together(ForwardSpan):
         self._buckets[-1].add(chain, owner, attribute)
 
     def _begin(self, model: nn.Module, *_: Any) -> None:
-        if torch.compiler.is_compiling() or "_is_replica" in model.__dict__:
+        if torch.compiler.is_compiling() or torch._C._get_tracing_state() or "_is_replica" in model.__dict__:
             return
         for bucket in self._buckets:
             bucket.give(Part(bucket) if torch.is_grad_enabled() else None)

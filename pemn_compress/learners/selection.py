@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from pemn_compress.plain import addresses
+from pemn_compress.plain import addresses, eager
 from pemn_formats.native import compiled
 
 __all__ = ["above_cut", "find_cut", "find_margin", "find_margins", "kept_count"]
@@ -97,6 +97,8 @@ def _compiled_margin(scores: Sequence[torch.Tensor], count: int) -> float | Lite
 def _rows(scores: Sequence[torch.Tensor]) -> tuple[int, ...] | None:
     """Return address and count of each, or None where one has none."""
     rows: list[int] = []
+    if not eager():
+        return None
     for score in scores:
         place = addresses(score)
         if not place:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,6 +18,7 @@ from pemn_compress.config import MaskConfig
 from pemn_compress.forward_span import detach
 from pemn_compress.masked_weight import MaskChain
 from pemn_compress.masking import mask_, mask_parameters, masked_weights
+from pemn_compress.read_sooner import take
 from pemn_compress.straight_through import StraightThrough
 from pemn_compress.straight_through_many import StraightThroughFixed, StraightThroughMany
 from pemn_compress.together import Together
@@ -143,11 +146,88 @@ def test_what_torch_hands_back_by_itself_needs_no_call_on_the_way_back(monkeypat
     gradients(model)
     assert made == [("products", 5)]
     assert nothing_is_left(model)
-    monkeypatch.setattr(bucket, "MEAN", 1)
-    gradients(model)
     with torch.autograd.graph.save_on_cpu():
         model(inputs())
+    with parametrize.cached():
+        model(inputs())
     assert made[1:] == 2 * [("StraightThroughFixed", 5)]
+    made.clear()
+    monkeypatch.setattr(bucket, "LARGEST", 8 * 8)  # one has 96 scores
+    gradients(net())
+    assert ("StraightThroughFixed", 5) in made
+    assert not any(label == "products" for label, _ in made)
+
+
+@pytest.mark.parametrize("learner", ["threshold", "topk"])
+def test_weights_that_torch_caches_go_back_more_than_once(learner: str) -> None:
+    model = net(learner=learner)
+    expected = gradients(model)
+    with parametrize.cached():
+        for _ in range(2):
+            assert equal(gradients(model), expected)
+
+
+class UsesTwice(nn.Linear):
+    """A layer that uses its weight twice."""
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:  # type: ignore[override]
+        weight = self.weight
+        return x @ weight, x @ weight.T
+
+
+def test_a_layer_may_use_its_weight_twice_and_send_both_gradients_back_one_by_one() -> None:
+    model = UsesTwice(12, 12)
+    mask_(model)
+    one, two = model(inputs())
+    one.sum().backward()
+    two.sum().backward()
+    assert masked_weights(model)[0][2].grad is not None
+
+
+@pytest.mark.parametrize("more", [{}, {"learner": "topk"}, {"scale": "channel"}])
+@pytest.mark.parametrize("recompute", [False, True])
+def test_frozen_scores_make_weights_without_a_gradient(recompute: bool, more: dict[str, object]) -> None:
+    model = net(**more)
+    model.recompute = recompute
+    expected = gradients(model)
+    for parameter in list(mask_parameters(model))[: 2 if "scale" in more else 1]:
+        parameter.requires_grad_(False)
+    found = gradients(model)
+    frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
+    assert equal({**found, **dict.fromkeys(frozen)}, {**expected, **dict.fromkeys(frozen)})
+    assert all(found[name] is None for name in frozen)
+    seen: list[bool] = []
+    model.body[0].register_forward_hook(lambda layer, *_: seen.append(layer.weight.requires_grad))
+    model(inputs())
+    assert seen == [False]
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.trace")  # is deprecated, and still there
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")  # branches on sizes
+@pytest.mark.parametrize("learner", ["threshold", "topk"])
+def test_a_trace_computes_its_weights(learner: str) -> None:
+    model = net(learner=learner)
+    with torch.no_grad() if learner != "threshold" else contextlib.nullcontext():
+        traced = torch.jit.trace(model, inputs(), check_trace=False)
+    for found, expected in zip(traced(inputs()), model(inputs()), strict=True):
+        torch.testing.assert_close(found, expected)
+
+
+def test_of_two_that_take_what_may_be_read_once_one_has_it() -> None:
+    class Slow(dict[str, object]):
+        """Another has taken it by the time that it is asked for again."""
+
+        def pop(self, *_: object) -> None:  # type: ignore[override]
+            return None
+
+    score = torch.ones(2)
+    owner = nn.Linear(2, 2)
+    made = {"original": score}, score, score * 2, False
+    owner.__dict__["_made_weight"] = made
+    assert take(owner, "_made_weight") is made[2]
+    assert take(owner, "_made_weight") is None
+    owner = SimpleNamespace(__dict__=Slow(_made_weight=made))  # type: ignore[assignment]
+    assert take(owner, "_made_weight") is None
 
 
 def test_values_of_large_tensors_are_not_made_beside_others(monkeypatch: pytest.MonkeyPatch) -> None:
