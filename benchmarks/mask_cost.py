@@ -6,7 +6,7 @@ A step is forward, backward and AdamW as `train` makes it, on random images of 3
 Every learner of ours and a plain transcription of the reference's layer, which sorts all scores, take turns with the
 dense net, in another order each time; a ratio is the median of the ratios within a turn. `masks alone` computes all
 weights and sends a gradient back to their scores. Masks of `topk` are first proven equal to those of the sort. Batches
-whose dense step takes more than --limit seconds are left out: all others take about ten minutes on one CPU core.
+whose dense step takes more than --limit seconds are left out: all others take about twelve minutes on one CPU core.
 """
 
 from __future__ import annotations
