@@ -68,6 +68,9 @@ def test_the_readme_names_every_step_over_its_limit() -> None:
     found = json.loads((training_memory.RESULTS / "mask_cost.json").read_text())
     text = readme_training.mask_cost(found)
     for each in found["measured"]:
+        _, _, behind = text.partition(f"{each['net']} at batch {each['batch']} (")
+        named = behind.partition(")")[0].split(", ")
         for case, limit in readme_training.LIMITS.items():
             cost = each["cases"][case]["over_dense"]["median"]
-            assert (f" {cost:.3f}" in text) == (cost > limit), (each["net"], each["batch"], case)
+            short = case.removeprefix("threshold ").removesuffix(" keep")
+            assert (f"{short} {cost:.3f}" in named) == (cost > limit), (each["net"], each["batch"], case)
