@@ -11,7 +11,6 @@ from collections.abc import Sequence
 import torch
 from torch.nn.utils import parametrize
 
-from pemn_compress.at_once import compare
 from pemn_compress.learners import Learner
 from pemn_compress.plain import addresses, eager
 from pemn_formats.native import compiled
@@ -35,15 +34,17 @@ def products(learners: Sequence[Learner], scores: Tensors, values: Tensors) -> T
     if loops is None:
         return None
     places = [addresses(score, value) for score, value in zip(scores, values, strict=True)]
-    compared = compare(learners, scores) if all(places) else [None]
-    if None in compared:
+    if not all(places):
+        return None
+    compared = [found for found in type(learners[0]).comparisons(learners, scores) if found is not None]
+    if len(compared) < len(scores):
         return None
     weights: list[torch.Tensor] = []
     rows: list[float] = []
     for score, value, place, comparison in zip(scores, values, places, compared, strict=True):
         weight = score * value  # lies as they do, in memory of its own
         weights.append(weight)
-        rows += weight.data_ptr(), *place, score.numel(), comparison.rule, comparison.margin  # type: ignore[union-attr]
+        rows += weight.data_ptr(), *place, score.numel(), comparison.rule, comparison.margin
     loops.choose(tuple(rows))
     return weights
 

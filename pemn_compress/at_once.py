@@ -11,7 +11,7 @@ from pemn_compress.learners.comparison import Comparison
 from pemn_compress.plain import addresses, eager
 from pemn_formats.native import Loops, compiled
 
-__all__ = ["compare", "score_gradient", "score_gradients", "weights"]
+__all__ = ["score_gradient", "score_gradients", "weights"]
 
 _MOST = 1 << 15  # scores of a tensor, beyond which torch makes use of its threads
 
@@ -21,19 +21,22 @@ Tensors = Sequence[torch.Tensor]
 def weights(
     learners: Sequence[Learner], scores: Tensors, values: Iterable[torch.Tensor]
 ) -> tuple[list[torch.Tensor], list[Comparison | None]]:
-    """Return `learner.select(score, value)` of each, and for `score_gradients` how those here were compared."""
+    """Return `learner.select(score, value)` of each, and for `score_gradients` how those here were compared.
+
+    There is at least one, and all learners are of one class.
+    """
     made: list[torch.Tensor] = []
     rows: list[float] = []
     held: list[torch.Tensor] = []  # whose addresses are among the rows
     loops = _loops()
-    compared = compare(learners, scores)
+    compared = type(learners[0]).comparisons(learners, scores)
     for learner, score, value, comparison in zip(learners, scores, values, compared, strict=True):
         if comparison is None:
             made.append(learner.select(score, value))
             continue
-        if loops is not None and (size := score.numel()) <= _MOST and (places := addresses(value, score)):
+        if loops is not None and (size := score.numel()) <= _MOST and (places := addresses(score, value)):
             weight = torch.empty_like(value)
-            rows += weight.data_ptr(), places[1], places[0], size, comparison.rule, comparison.margin
+            rows += weight.data_ptr(), *places, size, comparison.rule, comparison.margin
             made.append(weight)
             held.append(value)
             continue
@@ -49,7 +52,7 @@ def score_gradients(
     values: Iterable[torch.Tensor],
     grads: Sequence[torch.Tensor | None],
     compared: Sequence[Comparison | None],
-) -> Sequence[torch.Tensor | None]:
+) -> list[torch.Tensor | None]:
     """Return `score_gradient` of each; None where there is no gradient."""
     made: list[torch.Tensor | None] = []
     rows: list[int] = []
@@ -62,9 +65,9 @@ def score_gradients(
             made.append(score_gradient(learner, score, value, grad))
         elif not comparison.by_sign:
             made.append(value * grad)
-        elif loops is not None and (size := score.numel()) <= _MOST and (places := addresses(value, grad, score)):
+        elif loops is not None and (size := score.numel()) <= _MOST and (places := addresses(grad, value, score)):
             to_score = torch.empty_like(value)
-            rows += to_score.data_ptr(), places[1], places[0], places[2], size
+            rows += to_score.data_ptr(), *places, size
             made.append(to_score)
             held.append(value)
         else:
@@ -72,14 +75,6 @@ def score_gradients(
     if loops is not None and rows:
         loops.carry(tuple(rows))
     return made
-
-
-def compare(learners: Sequence[Learner], scores: Tensors) -> list[Comparison | None]:
-    """Return the comparison of each score by its learner."""
-    kinds = {type(learner) for learner in learners}
-    if len(kinds) == 1:
-        return kinds.pop().comparisons(learners, scores)
-    return [learner.comparison(score) for learner, score in zip(learners, scores, strict=True)]
 
 
 def score_gradient(learner: Learner, score: torch.Tensor, value: torch.Tensor, grad: torch.Tensor) -> torch.Tensor:

@@ -27,9 +27,6 @@ class Bucket:
         self._places: dict[MaskChain, tuple[nn.Module, str]] = {}
         self._fixed = self._as_products = True
 
-    def __len__(self) -> int:
-        return len(self._places)
-
     def add(self, chain: MaskChain, owner: nn.Module, attribute: str) -> None:
         """Take up the next."""
         mask = chain.mask
@@ -65,6 +62,8 @@ class Bucket:
                 chains.append(chain)
                 masks.append(cast("MaskedWeight", modules["0"]))
                 scores.append(score)
+        if not chains:
+            return
         weights, lasting = self._weights(masks, scores)
         for chain, score, weight in zip(chains, scores, weights, strict=True):
             self.put(chain, score, weight, lasting=lasting)

@@ -26,7 +26,10 @@ class Ingredients(NamedTuple):
 
 
 class StraightThroughFixed(torch.autograd.Function):
-    """`StraightThrough` of many tensors whose scores are all that is learned."""
+    """`StraightThrough` of many tensors whose scores are all that is learned.
+
+    What the others below need besides would take its time in every step of a small net.
+    """
 
     @staticmethod
     def forward(  # noqa: D102

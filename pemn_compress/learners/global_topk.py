@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -50,6 +51,11 @@ class GlobalTopK(TopK):
             return None
         density = self.group.density_of(self.index, self.density)
         return self._beyond(self.group.margin(self.index, score, density, again=again))
+
+    @classmethod
+    def comparisons(cls, learners: Sequence[TopK], scores: Sequence[torch.Tensor]) -> list[Comparison | None]:
+        """One by one: the group searches once for all."""
+        return super(TopK, cls).comparisons(learners, scores)
 
     def found(self) -> Any:
         """The cut among the scores of all tensors."""

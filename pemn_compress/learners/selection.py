@@ -96,9 +96,9 @@ def _compiled_margin(scores: Sequence[torch.Tensor], count: int) -> float | Lite
 
 def _rows(scores: Sequence[torch.Tensor]) -> tuple[int, ...] | None:
     """Return address and count of each, or None where one has none."""
-    rows: list[int] = []
     if not eager():
         return None
+    rows: list[int] = []
     for score in scores:
         place = addresses(score)
         if not place:

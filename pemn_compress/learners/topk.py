@@ -32,14 +32,14 @@ class TopK(Learner):
 
     def comparison(self, score: torch.Tensor, *, again: Any = None) -> Comparison | None:
         """On the CPU: find what the kept magnitudes exceed, unless equals straddle the cut."""
-        if not score.is_cpu or torch.compiler.is_compiling() or transforming():
+        if not _can_be_searched(score):
             return None
         return self._beyond(find_margin([score], kept_count(self.density, score.numel())))
 
     @classmethod
     def comparisons(cls, learners: Sequence[TopK], scores: Sequence[torch.Tensor]) -> list[Comparison | None]:
         """On the CPU in one search of all tensors."""
-        if cls.joint or torch.compiler.is_compiling() or transforming() or not all(score.is_cpu for score in scores):
+        if not _can_be_searched(*scores):
             return super().comparisons(learners, scores)
         counts = [kept_count(learner.density, score.numel()) for learner, score in zip(learners, scores, strict=True)]
         margins = find_margins(scores, counts)
@@ -64,3 +64,7 @@ class TopK(Learner):
     def _beyond(self, margin: float | None) -> Comparison | None:
         """Return the comparison where the kept magnitudes are those that exceed a margin."""
         return None if margin is None else Comparison(BEYOND[self.alphabet], margin, self.alphabet != "ternary")
+
+
+def _can_be_searched(*scores: torch.Tensor) -> bool:
+    return not torch.compiler.is_compiling() and not transforming() and all(score.is_cpu for score in scores)
