@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.markdown import byte_count, net_phrase, table, where
 
-__all__ = ["LIMITS", "learners", "mask_cost", "training_memory"]
+__all__ = ["LIMITS", "learners", "mask_cost", "mask_cost_own_loop", "training_memory"]
 
 LIMITS: Mapping[str, float] = {
     "threshold keep": 1.05,
@@ -76,12 +76,16 @@ def mask_cost(results: Mapping[str, Any]) -> str:
     )
 
 
+def _short(case: str) -> str:
+    return case.removeprefix("threshold ").removesuffix(" keep")
+
+
 def _limits(measured: Sequence[Mapping[str, Any]]) -> str:
     """Where a mask costs more than it should, what learned scales and values cost, and why."""
     over = []
     for each in measured:
         found = [
-            f"{case.removeprefix('threshold ').removesuffix(' keep')} {cost:.3f}"
+            f"{_short(case)} {cost:.3f}"
             for case, limit in LIMITS.items()
             if (cost := each["cases"][case]["over_dense"]["median"]) > limit
         ]
@@ -101,6 +105,20 @@ def _limits(measured: Sequence[Mapping[str, Any]]) -> str:
         f" the weights. The aims do not cover what learns more than masks: {extra}. Such layers are computed one by"
         f" one, with a gradient more each and parameters more for AdamW ({small['net']}, masks alone: {alone[1]:.2f}"
         f" and {alone[2]:.2f} ms instead of {alone[0]:.2f})."
+    )
+
+
+def mask_cost_own_loop(results: Mapping[str, Any]) -> str:
+    """A step in a loop of one's own over the dense step."""
+    found = [
+        f"{each['net']} at batch {each['batch']} (dense {each['cases']['dense']['step_ms']['median']:,.1f} ms) "
+        + ", ".join(f"{_short(case)} {each['cases'][case]['over_dense']['median']:.2f}" for case in LIMITS)
+        for each in results["measured"]
+    ]
+    return (
+        "`train` and `fit` have the whole step in hand, and take weights for what autograd begins with. In a loop of"
+        " one's own it goes back through the masks, which shows in small steps:"
+        f" {'; '.join(found)} ({where(results)}, one thread; `python -m benchmarks.mask_cost --own-loop`)."
     )
 
 

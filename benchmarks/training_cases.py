@@ -13,6 +13,7 @@ from pemn_compress import MaskConfig, mask_
 from pemn_compress.masking import masked_weights
 from pemn_compress.models import build
 from pemn_compress.train.config import TrainConfig
+from pemn_compress.train.mask_gradients import MaskGradients
 from pemn_compress.train.memory_format import place_
 from pemn_compress.train.optimizer import build_optimizer
 from pemn_compress.train.precision import Precision
@@ -83,9 +84,18 @@ def weight_of(model: nn.Module) -> list[tuple[torch.Tensor, Callable[[], torch.T
 
 
 def training_step(
-    model: nn.Module, batch: int, device: torch.device | str, *, amp: str = "off", compiled: bool = False
+    model: nn.Module,
+    batch: int,
+    device: torch.device | str,
+    *,
+    amp: str = "off",
+    compiled: bool = False,
+    own_loop: bool = False,
 ) -> Callable[[], None]:
-    """Return a whole step as `fit` makes it, on `batch` images of 32 x 32: its memory format, precision and AdamW."""
+    """Return a whole step as `fit` makes it, on `batch` images of 32 x 32: its memory format, precision and AdamW.
+
+    In a loop of one's own, autograd finds the gradients of scores.
+    """
     place = torch.device(device)
     config = TrainConfig(lr=1e-3, weight_decay=5e-3)
     generator = torch.Generator().manual_seed(1)
@@ -95,11 +105,14 @@ def training_step(
         images = images.contiguous(memory_format=torch.channels_last)
     optimizer, precision = build_optimizer(model, config), Precision(amp, place)
     forward = torch.compile(model) if compiled else model
+    mask_gradients = MaskGradients(model, wanted=not (compiled or own_loop))
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
-        with precision.autocast():
-            loss = nn.functional.cross_entropy(forward(images), labels)
-        precision.step(loss, optimizer, config.grad_clip)
+        with mask_gradients:
+            with precision.autocast():
+                loss = nn.functional.cross_entropy(forward(images), labels)
+            precision.backward(loss)
+        precision.step(optimizer, config.grad_clip)
 
     return step

@@ -8,39 +8,52 @@ import torch
 
 from pemn_compress.learners import Learner
 from pemn_compress.learners.comparison import Comparison
-from pemn_compress.plain import addresses, eager
+from pemn_compress.plain import addresses, eager, has_storage
 from pemn_formats.native import Loops, compiled
 
-__all__ = ["score_gradient", "score_gradients", "weights"]
+__all__ = ["score_gradient", "score_gradients", "small_place", "weights"]
 
 _MOST = 1 << 15  # scores of a tensor, beyond which torch makes use of its threads
 
 Tensors = Sequence[torch.Tensor]
 
 
+def small_place(score: torch.Tensor, value: torch.Tensor) -> tuple[int, ...]:
+    """Return the `addresses` of a pair and the number of its scores, if the loops are to choose; else ()."""
+    size = score.numel()
+    ends = addresses(score, value) if size <= _MOST else ()
+    return (*ends, size) if ends else ()
+
+
 def weights(
-    learners: Sequence[Learner], scores: Tensors, values: Iterable[torch.Tensor]
+    learners: Sequence[Learner],
+    scores: Tensors,
+    values: Iterable[torch.Tensor],
+    *,
+    places: Sequence[tuple[int, ...]] | None = None,
+    wanted: Sequence[bool] | None = None,
 ) -> tuple[list[torch.Tensor], list[Comparison | None]]:
     """Return `learner.select(score, value)` of each, and for `score_gradients` how those here were compared.
 
-    There is at least one, and all learners are of one class.
+    There is at least one, and all learners are of one class. `places` are the `small_place` of each, if known; where a
+    gradient is `wanted` the weight is a leaf of autograd.
     """
     made: list[torch.Tensor] = []
     rows: list[float] = []
     held: list[torch.Tensor] = []  # whose addresses are among the rows
     loops = _loops()
     compared = type(learners[0]).comparisons(learners, scores)
-    for learner, score, value, comparison in zip(learners, scores, values, compared, strict=True):
+    for number, (learner, score, value, comparison) in enumerate(zip(learners, scores, values, compared, strict=True)):
+        leaf = wanted is not None and wanted[number]
         if comparison is None:
-            made.append(learner.select(score, value))
-            continue
-        if loops is not None and (size := score.numel()) <= _MOST and (places := addresses(score, value)):
-            weight = torch.empty_like(value)
-            rows += weight.data_ptr(), *places, size, comparison.rule, comparison.margin
+            made.append(learner.select(score, value).requires_grad_(leaf))
+        elif loops is not None and (place := small_place(score, value) if places is None else places[number]):
+            weight = torch.empty_like(value, requires_grad=leaf)
+            rows += weight.data_ptr(), *place, comparison.rule, comparison.margin
             made.append(weight)
             held.append(value)
-            continue
-        made.append(comparison.select(score, value))
+        else:
+            made.append(comparison.select(score, value).requires_grad_(leaf))
     if loops is not None and rows:
         loops.choose(tuple(rows))
     return made, compared
@@ -57,23 +70,29 @@ def score_gradients(
     made: list[torch.Tensor | None] = []
     rows: list[int] = []
     held: list[torch.Tensor] = []
+    straight: list[tuple[int, torch.Tensor, torch.Tensor]] = []
     loops = None if torch.is_grad_enabled() else _loops()
     for learner, score, value, grad, comparison in zip(learners, scores, values, grads, compared, strict=True):
         if grad is None:
             made.append(None)
-        elif comparison is None:
+        elif loops is None or comparison is None or (size := score.numel()) > _MOST or not has_storage(grad):
             made.append(score_gradient(learner, score, value, grad))
         elif not comparison.by_sign:
-            made.append(value * grad)
-        elif loops is not None and (size := score.numel()) <= _MOST and (places := addresses(grad, value, score)):
+            straight.append((len(made), value, grad))
+            made.append(None)
+        elif ends := addresses(grad, value, score):
             to_score = torch.empty_like(value)
-            rows += to_score.data_ptr(), *places, size
+            rows += to_score.data_ptr(), *ends, size
             made.append(to_score)
             held.append(value)
         else:
             made.append(score_gradient(learner, score, value, grad))
     if loops is not None and rows:
         loops.carry(tuple(rows))
+    if straight:
+        places, factors, others = zip(*straight, strict=True)
+        for place, product in zip(places, torch._foreach_mul(factors, others), strict=True):
+            made[place] = product
     return made
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 from torch.nn.utils.parametrize import ParametrizationList
 
+from pemn_compress.bucket import Slot
 from pemn_compress.config import MaskConfig
 from pemn_compress.generator import seeded_values
 from pemn_compress.learners import Learner
@@ -18,9 +18,6 @@ from pemn_compress.strategies import Plan, TensorInfo
 from pemn_compress.transforms import transforming
 from pemn_formats.errors import PemnError
 from pemn_formats.fills import SCORE_STREAM
-
-if TYPE_CHECKING:
-    from pemn_compress.together import Part
 
 __all__ = ["MaskChain", "MaskedWeight", "initial_scores", "score_bound"]
 
@@ -98,11 +95,6 @@ class MaskedWeight(nn.Module):
         """Whether scores are all that is learned."""
         return self.scale is None and self.vector is None
 
-    @property
-    def fixed_value(self) -> torch.Tensor:
-        """`value`, where scores are all that is learned, without a module's search through all that it holds."""
-        return self._buffers["value"]  # type: ignore[return-value]
-
     def ingredients(self, score: torch.Tensor) -> Ingredients:
         """Return what the weight is made of beside its scores, checked as `checked` does."""
         return Ingredients(self.learner, self.scale, self.checked(score), self._constant)
@@ -147,13 +139,14 @@ class MaskedWeight(nn.Module):
 
     @property
     def _source(self) -> torch.Tensor:
-        return self.fixed_value if self.vector is None else self.vector
+        # A module's own search through all that it holds takes longer than a small tensor's choice.
+        return self._buffers["value"] if self.vector is None else self.vector  # type: ignore[return-value]
 
 
 class MaskChain(ParametrizationList):
     """What torch holds a masked weight in, called sooner: its own looks anew for further parametrizations each time."""
 
-    part: Part | None = None  # in a forward of the model
+    slot = Slot()  # its bucket's, if it is in one
 
     @property
     def mask(self) -> MaskedWeight:
@@ -170,11 +163,7 @@ class MaskChain(ParametrizationList):
         if not self.alone:
             return super().forward()
         score = self.original
-        part = None if torch.compiler.is_compiling() else self.part
+        part = None if torch.compiler.is_compiling() else self.slot.part
         shared = None if part is None else part.weight(self)
-        if shared is not None:
-            return shared
-        weight: torch.Tensor = self._modules["0"](score)
-        if part is not None:
-            part.keep(self, score, weight)
+        weight: torch.Tensor = self._modules["0"](score) if shared is None else shared
         return weight

@@ -37,9 +37,6 @@ def mask_(
     objects and now hold scores, so an optimizer made before stays valid; the earlier weights are lost. Weights must be
     float32. A transposed convolution's scales and fan-in follow dimension 0 and 1 as torch's own initialisation does.
 
-    In training, what a layer of torch reads as its weight may serve a single backward pass, as with torch's own
-    parametrizations: who reads `layer.weight` to use it in two losses that go back one by one reads it for each.
-
     Raises `PemnError`, with the model untouched, when nothing can be masked or a weight is already masked, tied,
     lazy, on the meta device, parametrized otherwise, or not float32.
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-__all__ = ["addresses", "eager"]
+__all__ = ["addresses", "eager", "has_storage"]
 
 _KINDS = (torch.Tensor, nn.Parameter)
-_has_storage = torch._C._has_storage
+has_storage = torch._C._has_storage
+"""Whether a tensor has memory of its own: what `vmap` batches has none."""
 
 
 def eager() -> bool:
@@ -25,7 +26,7 @@ def addresses(*tensors: torch.Tensor) -> tuple[int, ...]:
     """Return where equally many float32 of each lie in a row in the CPU's memory, all in one order; or ().
 
     That order is C's or channels-last: tensors of one shape then have the same element in the same place. To be asked
-    where `eager`. What `vmap` batches has no storage.
+    where `eager`.
     """
     first = tensors[0]
     count, in_order = first.numel(), None
@@ -34,7 +35,7 @@ def addresses(*tensors: torch.Tensor) -> tuple[int, ...]:
             type(tensor) in _KINDS
             and tensor.is_cpu
             and tensor.dtype is torch.float32
-            and _has_storage(tensor)
+            and has_storage(tensor)
             and tensor.numel() == count
             and not tensor.is_neg()
         ):

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
 import torch
 from torch import nn
 from torch.compiler import is_compiling
 
 __all__ = ["Made", "read_sooner", "take"]
 
-Made = tuple[dict[str, torch.Tensor | None], torch.Tensor, torch.Tensor, bool]
-"""Where scores are held, those that a weight was made of, for others may have taken their place, the weight, and
-whether it may be read more than once: not where the gradient of each reader may go back by itself, but the weight's
-only once."""
+
+class Made(NamedTuple):
+    """A weight that is made already.
+
+    holder: where its scores are held. score: those that it was made of, for others may have taken their place.
+    """
+
+    holder: Mapping[str, torch.Tensor | None]
+    score: torch.Tensor
+    weight: torch.Tensor
+
+    def __deepcopy__(self, _: Any) -> None:
+        """A copied module makes its own."""
 
 
 def take(owner: nn.Module, key: str) -> torch.Tensor | None:
     """Return the weight that a module's `__dict__` holds as a `Made`, unless it holds none or its scores are others."""
     made: Made | None = owner.__dict__.get(key)
-    if made is None or made[0].get("original") is not made[1]:
-        return None
-    # Of two threads that take what may be read once, one has it.
-    return made[2] if made[3] or owner.__dict__.pop(key, None) is made else None
+    return None if made is None or made.holder.get("original") is not made.score else made.weight
 
 
 def read_sooner(module: nn.Module, attribute: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -9,6 +11,7 @@ from torch import nn
 
 from pemn_compress.bucket import Bucket
 from pemn_compress.forward_span import ForwardSpan
+from pemn_compress.leaves import Leaves
 from pemn_compress.transforms import transforming
 
 if TYPE_CHECKING:
@@ -27,9 +30,12 @@ class Part:
     then complete before the layers ahead of them are reached, so that DistributedDataParallel can send them meanwhile.
     """
 
-    def __init__(self, bucket: Bucket) -> None:
-        self._bucket = bucket
+    def __init__(self, bucket: Bucket, maker: Bucket | Leaves) -> None:
+        self._bucket, self._maker = bucket, maker
         self._made = False
+
+    def __deepcopy__(self, _: Any) -> None:
+        """A copied module makes its own."""
 
     def weight(self, chain: MaskChain) -> torch.Tensor | None:
         """Return the weight of a chain, or None where it has to make its own.
@@ -37,24 +43,29 @@ class Part:
         That is a chain whose scores have been replaced meanwhile; and all of them where no gradient is wanted or torch
         transforms the function.
         """
-        if not self._made:
-            if not torch.is_grad_enabled() or transforming():
-                return None
-            self._made = True
-            self._bucket.make()
-        return self._bucket.take(chain)
+        return self._bucket.take(chain) if self.ready() else None
 
-    def keep(self, chain: MaskChain, score: torch.Tensor, weight: torch.Tensor) -> None:
-        """Have a weight that a chain has made serve its next readers, whose gradients may go back one by one."""
-        if self._made and torch.is_grad_enabled() and not transforming():
-            self._bucket.put(chain, score, weight, lasting=True)
+    def ready(self) -> bool:
+        """Make the weights unless they are made; whether there are any."""
+        if not self._made and torch.is_grad_enabled() and not transforming():
+            self._made = True
+            self._maker.make()
+        return self._made
 
 
 class Together(ForwardSpan):
-    """Hands each chain its `Part` as long as the model's forward runs with gradients; what is compiled needs none."""
+    """Hands each chain its `Part` as long as the model's forward runs with gradients; what is compiled needs none.
+
+    leaves: what makes the weights of a bucket while a step has them as leaves; see `MaskGradients`.
+    """
 
     def __init__(self) -> None:
         self._buckets: list[Bucket] = []
+        self.leaves: Mapping[Bucket, Leaves] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy takes along: no step."""
+        return {**self.__dict__, "leaves": {}}
 
     def add(self, chain: MaskChain, owner: nn.Module, attribute: str) -> None:
         """Take up the next masked weight of the model, unless it is large and its values have to be made first."""
@@ -65,11 +76,19 @@ class Together(ForwardSpan):
             self._buckets.append(Bucket())
         self._buckets[-1].add(chain, owner, attribute)
 
+    def to_leaves(self) -> dict[Bucket, Leaves]:
+        """Return new `leaves` for the buckets whose scores are all that is learned."""
+        return {bucket: Leaves(bucket) for bucket in self._buckets if bucket.fixed}
+
     def _begin(self, model: nn.Module, *_: Any) -> None:
         if torch.compiler.is_compiling() or torch._C._get_tracing_state() or "_is_replica" in model.__dict__:
             return
-        for bucket in self._buckets:
-            bucket.give(Part(bucket) if torch.is_grad_enabled() else None)
+        wanted = torch.is_grad_enabled()
+        parts = [Part(bucket, self.leaves.get(bucket, bucket)) for bucket in self._buckets] if wanted else []
+        for bucket, part in zip_longest(self._buckets, parts):
+            bucket.give(part)
+        if self.leaves and parts:
+            parts[0].ready()  # as good as asked for, and to be asked takes time
 
     def _end(self, model: nn.Module, *_: Any) -> None:
         if torch.compiler.is_compiling():

@@ -33,6 +33,11 @@ class GlobalTopK(TopK):
     group: Group = field(default_factory=Group, compare=False, repr=False)
     index: int = 0
 
+    @property
+    def density_now(self) -> float:
+        """The density that the model trains at, or the final one."""
+        return self.group.density_of(self.index, self.density)
+
     def code(self, score: torch.Tensor) -> torch.Tensor:
         """Select those of the model's top that are in this tensor."""
         return self._codes(score, self._top(score, self.density, again=None))
@@ -42,20 +47,22 @@ class GlobalTopK(TopK):
         found = self.comparison(score, again=again)
         if found is not None:
             return found.select(score, value)
-        density = self.group.density_of(self.index, self.density)
-        return select(self._codes(score, self._top(score, density, again=again)), value, self.alphabet)
+        return select(self._codes(score, self._top(score, self.density_now, again=again)), value, self.alphabet)
 
     def comparison(self, score: torch.Tensor, *, again: Any = None) -> Comparison | None:
         """The same for all tensors of the model."""
         if torch.compiler.is_compiling() or transforming():
             return None
-        density = self.group.density_of(self.index, self.density)
-        return self._beyond(self.group.margin(self.index, score, density, again=again))
+        return self._beyond(self.group.margin(self.index, score, self.density_now, again=again))
 
     @classmethod
-    def comparisons(cls, learners: Sequence[TopK], scores: Sequence[torch.Tensor]) -> list[Comparison | None]:
-        """One by one: the group searches once for all."""
-        return super(TopK, cls).comparisons(learners, scores)
+    def comparisons(cls, learners: Sequence[Any], scores: Sequence[torch.Tensor]) -> list[Comparison | None]:
+        """One for all where they are the scores of one model, in which the group searches once."""
+        first, density = learners[0], learners[0].density_now
+        alike = all(each.group is first.group and each.density_now == density for each in learners)
+        if not alike or not first.group.members:
+            return super(TopK, cls).comparisons(learners, scores)
+        return [first.comparison(scores[0])] * len(scores)
 
     def found(self) -> Any:
         """The cut among the scores of all tensors."""

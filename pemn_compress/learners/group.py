@@ -96,6 +96,6 @@ class Group(ForwardSpan):
     def _scores(self, index: int, score: torch.Tensor) -> list[torch.Tensor]:
         if index >= len(self.members):
             return [score.detach()]
-        scores = [member.original.detach() for member in self.members]  # type: ignore[operator]
+        scores = [member._parameters["original"].detach() for member in self.members]  # type: ignore[union-attr]
         scores[index] = score.detach()
         return scores

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -11,8 +13,6 @@ from pemn_compress.learners.comparison import ABOVE, BEYOND, Comparison
 from pemn_formats.errors import PemnError
 
 __all__ = ["Threshold"]
-
-_ABOVE = {alphabet: Comparison(rule, 0.0, False) for alphabet, rule in ABOVE.items()}
 
 
 class Threshold(Learner):
@@ -47,9 +47,18 @@ class Threshold(Learner):
 
     def comparison(self, score: torch.Tensor, *, again: Any = None) -> Comparison:
         """The same for all scores."""
+        return self._compared
+
+    @classmethod
+    def comparisons(cls, learners: Sequence[Any], scores: Sequence[torch.Tensor]) -> list[Comparison | None]:
+        """As one by one, sooner: the scores have no say."""
+        return [learner._compared for learner in learners]
+
+    @cached_property
+    def _compared(self) -> Comparison:
         if self.alphabet == "ternary":
             return Comparison(BEYOND["ternary"], self.margin, False)
-        return _ABOVE[self.alphabet]
+        return Comparison(ABOVE[self.alphabet], 0.0, False)
 
     def probability(self, score: torch.Tensor, temperature: float) -> torch.Tensor:
         """Sigmoid of the distance to the threshold over the temperature."""

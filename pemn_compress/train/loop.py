@@ -19,6 +19,7 @@ from pemn_compress.train.device import cpu_threads, resolve_device, seeded
 from pemn_compress.train.distributed import evaluate_together, from_first, ranks, replicate, settle_, training_together
 from pemn_compress.train.evaluate import Evaluation, watched_splits
 from pemn_compress.train.losses import Losses
+from pemn_compress.train.mask_gradients import MaskGradients
 from pemn_compress.train.measure import measure
 from pemn_compress.train.memory_format import place_
 from pemn_compress.train.objective import Objective
@@ -56,6 +57,9 @@ def fit(
     lowest number. The test images are looked at once, at the end, unless that split is theirs. On the CPU with the same
     number of threads, equal arguments give equal bits, and a resumed run gives those of an uninterrupted one: all that
     is random is a function of the seed and the epoch, so a checkpoint needs no generator's state.
+
+    In one process, uncompiled, scores get their gradients once the backward pass of a step is over, from those of their
+    weights: who asks autograd for them inside the step, as a model could in its forward, gets none.
 
     Inside an initialised process group of torch.distributed, where every process calls this with equal arguments, they
     train one model together: each takes its part of every batch, the first one writes and reports, and all end with the
@@ -192,13 +196,14 @@ class _Training:
         """One pass over the images; mean loss, accuracy in percent and the last rate."""
         self.model.train()
         losses = Losses(self.batches.sizes, self.device, self.ranks)
+        gradients = MaskGradients(self.model, wanted=self.forward is self.model)
         rate, began = 0.0, time.perf_counter()
         place = epoch + (self.ranks.rank << 32)
         with seeded(int(words(self.config.seed, _RANDOM_STREAM, place, 1)[0]), self.device):
             for images, labels in self.batches.epoch(epoch):
                 number = epoch * self.batches.steps + losses.step
                 rate = self._prepare(number)
-                losses.add(*self._step(images, labels, number), labels)
+                losses.add(*self._step(images, labels, number, gradients), labels)
                 if losses.due:
                     recent = losses.recent(epoch + 1, self._advice())
                     speed = losses.images / (time.perf_counter() - began)
@@ -207,15 +212,17 @@ class _Training:
                     )
         return *losses.summary(), rate
 
-    def _step(self, images: Tensor, labels: Tensor, number: int) -> tuple[Tensor, Tensor]:
+    def _step(self, images: Tensor, labels: Tensor, number: int, gradients: MaskGradients) -> tuple[Tensor, Tensor]:
         """One update; this process's loss and the model's output before it. Steps are numbered over the whole run."""
         if self.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         self.optimizer.zero_grad(set_to_none=True)
-        with self.precision.autocast():
-            loss, output = self.objective(self.forward, images, labels, number)
         weight = self.ranks.weight(self.batches.sizes[number % self.batches.steps])
-        self.precision.step(loss if weight == 1 else loss * weight, self.optimizer, self.config.grad_clip)
+        with gradients:
+            with self.precision.autocast():
+                loss, output = self.objective(self.forward, images, labels, number)
+            self.precision.backward(loss if weight == 1 else loss * weight)
+        self.precision.step(self.optimizer, self.config.grad_clip)
         self.average.update()
         return loss, output
 

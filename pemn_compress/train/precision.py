@@ -29,9 +29,12 @@ class Precision:
         """The context that the forward pass and the loss run in."""
         return torch.autocast(self._device, dtype=self._dtype, enabled=self._dtype is not None)
 
-    def step(self, loss: Tensor, optimizer: torch.optim.Optimizer, grad_clip: float | None) -> None:
-        """Backward, clip the gradient's norm over all parameters, and step."""
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradients of the loss, scaled, to those of the parameters."""
         torch.autograd.backward(self._scaler.scale(loss))
+
+    def step(self, optimizer: torch.optim.Optimizer, grad_clip: float | None) -> None:
+        """Clip the norm of the gradient, as it is without the scale, over all parameters, and step."""
         if grad_clip is not None:
             self._scaler.unscale_(optimizer)
             parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]

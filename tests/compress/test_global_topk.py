@@ -11,6 +11,8 @@ from torch import nn
 import pemn_compress as pemn
 from pemn_compress.config import MaskConfig
 from pemn_compress.density import ramp_density, training_density
+from pemn_compress.learners.global_topk import GlobalTopK
+from pemn_compress.learners.group import Group
 from pemn_compress.masking import mask_, masked_weights, merge_
 from pemn_formats.errors import PemnError
 
@@ -199,3 +201,22 @@ def test_it_traces_with_breaks() -> None:
     model = net(0.3)
     expected = model(images())
     assert torch.equal(torch.compile(model, backend="aot_eager")(images()), expected)
+
+
+def test_tensors_of_no_model_stand_alone_each() -> None:
+    group = Group()
+    learners = [GlobalTopK("keep", 0.5, 1.0, group=group, index=index) for index in range(2)]
+    scores = [torch.linspace(0.1, 1, 10), torch.linspace(1, 10, 10)]
+    found = GlobalTopK.comparisons(learners, scores)
+    assert found == [learner.comparison(score) for learner, score in zip(learners, scores, strict=True)]
+    assert found[0] != found[1]
+
+
+def test_tensors_of_two_models_compete_within_each() -> None:
+    masks = [masked_weights(net(density))[1] for density in (0.3, 0.3)]
+    with torch.no_grad():
+        masks[1][2].mul_(3)
+    learners, scores = [mask.learner for _, mask, _ in masks], [score for *_, score in masks]
+    found = GlobalTopK.comparisons(learners, scores)
+    assert found == [learner.comparison(score) for learner, score in zip(learners, scores, strict=True)]
+    assert found[0] != found[1]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Callable
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,16 +12,14 @@ from torch import nn
 from torch.nn.utils import parametrize
 from torch.utils.checkpoint import checkpoint
 
-from pemn_compress import bucket
 from pemn_compress.config import MaskConfig
+from pemn_compress.density import ramp_density
 from pemn_compress.forward_span import detach
 from pemn_compress.masked_weight import MaskChain
 from pemn_compress.masking import mask_, mask_parameters, masked_weights
-from pemn_compress.read_sooner import take
 from pemn_compress.straight_through import StraightThrough
 from pemn_compress.straight_through_many import StraightThroughFixed, StraightThroughMany
 from pemn_compress.together import Together
-from pemn_formats.native import compiled
 
 
 class Net(nn.Module):
@@ -71,7 +68,7 @@ def nothing_is_left(model: nn.Module) -> bool:
     """Whether no chain has a part any more, and no module a weight that was made."""
     chains = [module for module in model.modules() if isinstance(module, MaskChain)]
     owners = [module for module in model.modules() if any(key.startswith("_made") for key in module.__dict__)]
-    return all(chain.part is None for chain in chains) and not owners
+    return all(chain.slot.part is None for chain in chains) and not owners
 
 
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
@@ -89,7 +86,6 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
 
         monkeypatch.setattr(owner, name, call)
 
-    watch(bucket, "products", "products", lambda learners, *_: len(learners))
     watch(StraightThroughFixed, "apply", "StraightThroughFixed", lambda learners, *_: len(learners))
     watch(StraightThroughMany, "apply", "StraightThroughMany", lambda parts, *_: len(parts))
     watch(StraightThrough, "apply", "StraightThrough", lambda *_: 1)
@@ -111,16 +107,32 @@ whatever_is_learned = pytest.mark.parametrize("more", LEARNED, ids=lambda more: 
 @pytest.mark.parametrize("learner", ["threshold", "topk", "topk-global"])
 def test_the_same_outputs_and_gradients(learner: str, alphabet: str, more: dict[str, object]) -> None:
     model = net(learner=learner, alphabet=alphabet, **more)
-    apart = copy.deepcopy(model)
-    for hook in list(apart._forward_pre_hooks.values()):
-        if isinstance(getattr(hook, "__self__", None), Together):
-            hook.__self__._buckets.clear()
+    apart = one_by_one(model)
     for one, other in zip(model(inputs()), apart(inputs()), strict=True):
         assert torch.equal(one, other)
     found = gradients(model)
     assert equal(found, gradients(apart))
     assert found["unused.parametrizations.weight.original"] is None
     assert found["body.0.parametrizations.weight.original"] is not None
+
+
+def one_by_one(model: Net) -> Net:
+    """A copy whose masks make their own weights each."""
+    apart = copy.deepcopy(model)
+    for hook in list(apart._forward_pre_hooks.values()):
+        if isinstance(getattr(hook, "__self__", None), Together):
+            hook.__self__._buckets.clear()
+    return apart
+
+
+def test_a_part_of_the_model_may_have_come_to_its_density_before_the_rest() -> None:
+    model = net(learner="topk-global", density=0.1)
+    ramp_density(model, 0.1, 0.5)
+    model.two.eval()
+    expected = gradients(one_by_one(model))
+    assert equal(gradients(model), expected)
+    model.two.train()
+    assert not equal(gradients(model), expected)
 
 
 def test_they_are_made_once_a_forward_and_forgotten_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,26 +148,6 @@ def test_they_are_made_once_a_forward_and_forgotten_after_it(monkeypatch: pytest
     made.clear()
     gradients(other)
     assert made == [("StraightThroughMany", 5)]
-
-
-def test_what_torch_hands_back_by_itself_needs_no_call_on_the_way_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    if compiled() is None:
-        pytest.skip("the compiled loops were not built here")
-    model = net()
-    made = counted(monkeypatch)
-    gradients(model)
-    assert made == [("products", 5)]
-    assert nothing_is_left(model)
-    with torch.autograd.graph.save_on_cpu():
-        model(inputs())
-    with parametrize.cached():
-        model(inputs())
-    assert made[1:] == 2 * [("StraightThroughFixed", 5)]
-    made.clear()
-    monkeypatch.setattr(bucket, "LARGEST", 8 * 8)  # one has 96 scores
-    gradients(net())
-    assert ("StraightThroughFixed", 5) in made
-    assert not any(label == "products" for label, _ in made)
 
 
 @pytest.mark.parametrize("learner", ["threshold", "topk"])
@@ -211,23 +203,6 @@ def test_a_trace_computes_its_weights(learner: str) -> None:
         traced = torch.jit.trace(model, inputs(), check_trace=False)
     for found, expected in zip(traced(inputs()), model(inputs()), strict=True):
         torch.testing.assert_close(found, expected)
-
-
-def test_of_two_that_take_what_may_be_read_once_one_has_it() -> None:
-    class Slow(dict[str, object]):
-        """Another has taken it by the time that it is asked for again."""
-
-        def pop(self, *_: object) -> None:  # type: ignore[override]
-            return None
-
-    score = torch.ones(2)
-    owner = nn.Linear(2, 2)
-    made = {"original": score}, score, score * 2, False
-    owner.__dict__["_made_weight"] = made
-    assert take(owner, "_made_weight") is made[2]
-    assert take(owner, "_made_weight") is None
-    owner = SimpleNamespace(__dict__=Slow(_made_weight=made))  # type: ignore[assignment]
-    assert take(owner, "_made_weight") is None
 
 
 def test_values_of_large_tensors_are_not_made_beside_others(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -302,7 +277,7 @@ def test_losses_of_one_weight_may_go_back_one_after_another(learner: str, monkey
     for out in model(inputs()):
         out.square().sum().backward()
     torch.testing.assert_close(score.grad, expected)
-    assert len(made) == 2 * (2 if made[0][0] == "products" else 1)  # the second and the third reader share theirs
+    assert made == 2 * [("StraightThroughFixed", 1)]
 
 
 @pytest.mark.parametrize(("enough", "soon"), [(1, True), (1 << 20, False)])

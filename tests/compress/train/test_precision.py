@@ -78,7 +78,9 @@ def test_no_step_has_a_larger_gradient_than_asked_for(tiny: RunConfig, digits: S
 @pytest.mark.parametrize(("grad_clip", "expected"), [(None, [3.0, 4.0]), (1.0, [0.6, 0.8]), (9.0, [3.0, 4.0])])
 def test_a_step_takes_the_unscaled_gradient(amp: str, grad_clip: float | None, expected: list[float]) -> None:
     weight, optimizer = leaf(0.0, 0.0)
-    Precision(amp, CPU).step((weight * torch.tensor([3.0, 4.0])).sum(), optimizer, grad_clip)
+    precision = Precision(amp, CPU)
+    precision.backward((weight * torch.tensor([3.0, 4.0])).sum())
+    precision.step(optimizer, grad_clip)
     torch.testing.assert_close(-weight.detach(), torch.tensor(expected))
 
 
@@ -89,7 +91,8 @@ def test_a_gradient_that_overflows_skips_the_step_and_halves_the_scale(grad_clip
 
     def step(factor: float) -> Tensor:
         optimizer.zero_grad()
-        precision.step((weight * factor).sum(), optimizer, grad_clip)
+        precision.backward((weight * factor).sum())
+        precision.step(optimizer, grad_clip)
         return weight.detach().clone()
 
     assert precision.state_dict()["scale"] == FIRST_SCALE
@@ -102,7 +105,8 @@ def test_a_gradient_that_overflows_skips_the_step_and_halves_the_scale(grad_clip
 def test_the_scale_comes_back_from_a_checkpoint() -> None:
     weight, optimizer = leaf(1.0)
     before, after = Precision("float16", CPU), Precision("float16", CPU)
-    before.step((weight * torch.inf).sum(), optimizer, None)
+    before.backward((weight * torch.inf).sum())
+    before.step(optimizer, None)
     after.load_state_dict(before.state_dict())
     assert after.state_dict() == before.state_dict()
     assert after.state_dict()["scale"] == FIRST_SCALE / 2
