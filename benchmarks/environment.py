@@ -40,7 +40,7 @@ def environment() -> dict[str, Any]:
             "cuda": torch.version.cuda if torch.cuda.is_available() else None,
             "system": f"{platform.system()} {platform.machine()}",
         },
-        "code": git_state(Path(__file__).parent),
+        "code": git_state(Path(__file__).parent, leave_out="results"),
     }
 
 

@@ -25,7 +25,7 @@ from benchmarks.readme_packed import packed_inference
 from benchmarks.readme_reference import reference_baseline, reference_seconds, reference_speed
 from benchmarks.readme_short import short_training
 from benchmarks.readme_storage import masks, storage
-from benchmarks.readme_training import learners, mask_cost, training_memory
+from benchmarks.readme_training import learners, mask_cost, mask_cost_own_loop, training_memory
 from benchmarks.record import RESULTS
 
 __all__ = ["README", "REGIONS", "updated"]
@@ -110,6 +110,7 @@ REGIONS: Mapping[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {
     "residual_dtypes": ("residual_dtypes", residual_dtypes),
     "delta_size": ("delta_size", delta_size),
     "mask_cost": ("mask_cost", mask_cost),
+    "mask_cost_own_loop": ("mask_cost_own_loop", mask_cost_own_loop),
     "training_memory": ("training_memory", training_memory),
     "load_time": ("load_time", load_time),
     "load_learned": ("load_learned", load_learned),

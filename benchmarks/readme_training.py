@@ -116,8 +116,8 @@ def mask_cost_own_loop(results: Mapping[str, Any]) -> str:
         for each in results["measured"]
     ]
     return (
-        "`train` and `fit` have the whole step in hand, and take weights for what autograd begins with. In a loop of"
-        " one's own it goes back through the masks, which shows in small steps:"
+        "`train` and `fit` have the whole step in hand: autograd begins with the weights. In a loop of one's own it"
+        " goes back through the masks, and a step takes:"
         f" {'; '.join(found)} ({where(results)}, one thread; `python -m benchmarks.mask_cost --own-loop`)."
     )
 

@@ -37,10 +37,14 @@ def changed_versions(before: Mapping[str, object]) -> list[str]:
     return [f"{name} {before[name]} (now {now})" for name, now in versions().items() if before.get(name, now) != now]
 
 
-def git_state(folder: Path) -> dict[str, str | bool] | None:
-    """The commit checked out at `folder` and whether tracked files differ from it; None outside a repository."""
+def git_state(folder: Path, *, leave_out: str | None = None) -> dict[str, str | bool] | None:
+    """The commit checked out at `folder` and whether tracked files differ from it; None outside a repository.
+
+    What is below `leave_out`, a folder there, may differ.
+    """
     commit = _git(folder, "rev-parse", "HEAD")
-    changes = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    but = [] if leave_out is None else ["--", ":/", f":(exclude){leave_out}"]
+    changes = _git(folder, "status", "--porcelain", "--untracked-files=no", *but)
     if not commit or changes is None:
         return None
     return {"commit": commit.strip(), "dirty": bool(changes.strip())}

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import subprocess
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -178,3 +180,24 @@ def test_versions_that_changed_are_named() -> None:
 def test_no_repository_has_no_git_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     assert git_state(tmp_path) is None
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="no git")
+def test_what_may_differ_makes_no_tree_dirty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def git(*arguments: str) -> None:
+        who = ("-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false")
+        subprocess.run(["git", "-C", str(tmp_path), *who, *arguments], check=True, capture_output=True)
+
+    for name in ("code.py", "part/code.py", "part/results/a.json"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("1")
+    git("init")
+    git("add", ".")
+    git("commit", "-m", "first")
+    (tmp_path / "part/results/a.json").write_text("2")
+    found = [git_state(tmp_path / "part", leave_out=name) for name in (None, "results")]
+    assert [state and state["dirty"] for state in found] == [True, False]
+    (tmp_path / "code.py").write_text("2")
+    state = git_state(tmp_path / "part", leave_out="results")
+    assert state
+    assert state["dirty"]
