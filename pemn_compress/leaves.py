@@ -64,6 +64,7 @@ class _LookedUp:
         pairs = zip(self.scores, self._values, strict=True)
         self._places = [small_place(score, value) for score, value in pairs] if eager() else None
         self._wanted = [score.requires_grad for score in self.scores]
+        self._apart = [score.stride() != value.stride() for score, value in zip(self.scores, self._values, strict=True)]
         held = zip(self.chains, masks, self.scores, self._values, self._wanted, strict=True)
         self._held = [
             (chain._parameters, chain._modules, score, score.data_ptr(), wanted, mask._buffers, value, value.data_ptr())
@@ -95,9 +96,12 @@ class _LookedUp:
         """Add the gradients of the scores that follow from those of the weights."""
         with torch.no_grad():
             found = score_gradients(self._learners, self.scores, self._values, grads, compared)
-            for score, grad in zip(self.scores, found, strict=True):
-                if grad is not None:
-                    score.grad = grad if score.grad is None else score.grad.add_(grad)
+            for score, grad, apart in zip(self.scores, found, self._apart, strict=True):
+                if grad is None:
+                    continue
+                if apart:  # fused optimizers count on gradients that lie as their parameters do
+                    grad = torch.empty_like(score).copy_(grad)
+                score.grad = grad if score.grad is None else score.grad.add_(grad)
 
 
 def _leads_nowhere(score: torch.Tensor) -> bool:

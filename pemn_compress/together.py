@@ -80,6 +80,11 @@ class Together(ForwardSpan):
         """Return new `leaves` for the buckets whose scores are all that is learned."""
         return {bucket: Leaves(bucket) for bucket in self._buckets if bucket.fixed}
 
+    def forget(self) -> None:
+        """Forget what a forward that was interrupted has left."""
+        for bucket in self._buckets:
+            bucket.give(None)
+
     def _begin(self, model: nn.Module, *_: Any) -> None:
         if torch.compiler.is_compiling() or torch._C._get_tracing_state() or "_is_replica" in model.__dict__:
             return
@@ -91,7 +96,5 @@ class Together(ForwardSpan):
             parts[0].ready()  # as good as asked for, and to be asked takes time
 
     def _end(self, model: nn.Module, *_: Any) -> None:
-        if torch.compiler.is_compiling():
-            return
-        for bucket in self._buckets:
-            bucket.give(None)
+        if not torch.compiler.is_compiling():
+            self.forget()

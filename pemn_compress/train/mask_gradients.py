@@ -39,6 +39,7 @@ class MaskGradients:
     ) -> None:
         for together, _ in self._leaves:
             together.leaves = {}
+            together.forget()
         for each in (each for _, leaves in self._leaves for each in leaves.values()):
             if kind is None:
                 each.hand_on()

@@ -352,11 +352,29 @@ def test_other_scores_in_the_block_have_their_own_weights() -> None:
             torch.testing.assert_close(one, expected[name])
 
 
-def test_scores_may_lie_in_another_order_than_values() -> None:
-    model = net()
-    score = masked_weights(model)[0][2]
-    score.data = score.data.contiguous(memory_format=torch.channels_last)
-    assert_same(model)
+@pytest.mark.parametrize("learner", ["threshold", "topk"])
+@pytest.mark.parametrize("before", [False, True], ids=["scores alone", "scores and values"])
+@pytest.mark.parametrize("width", [8, 160], ids=["small", "large"])
+def test_a_fused_optimizer_finds_gradients_in_the_order_of_the_scores(width: int, before: bool, learner: str) -> None:
+    moved = []
+    for wanted in (False, True):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Conv2d(3, width, 3), nn.Conv2d(width, 30, 3), nn.Conv2d(30, 8, 1))
+        if before:
+            model.to(memory_format=torch.channels_last)
+        mask_(model, MaskConfig(learner=learner))
+        for _, _, score in masked_weights(model):
+            score.data = score.data.contiguous(memory_format=torch.channels_last)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, fused=True)
+        with MaskGradients(model, wanted=wanted):
+            loss_of(model).backward()
+        for _, _, score in masked_weights(model)[:2]:
+            assert score.grad is not None
+            assert score.grad.stride() == score.stride()
+        optimizer.step()
+        moved.append(model.state_dict())
+    for name, value in moved[0].items():
+        assert torch.equal(value, moved[1][name]), name
 
 
 def test_scores_that_come_to_lie_elsewhere_are_found() -> None:
@@ -374,20 +392,26 @@ def test_scores_that_come_to_lie_elsewhere_are_found() -> None:
     assert_equal({name: parameter.grad for name, parameter in model.named_parameters()}, expected)
 
 
-@pytest.mark.parametrize("late", [False, True], ids=["before backward", "after it"])
+@pytest.mark.parametrize("late", [False, True], ids=["in its forward", "after its backward"])
 def test_a_step_that_fails_leaves_nothing_behind(late: bool) -> None:
     model = net()
     expected = gradients(copy.deepcopy(model), wanted=False, steps=1)
     block = MaskGradients(model)
 
-    def fails() -> None:
-        loss = loss_of(model)
-        if late:
-            loss.backward()
-        raise ValueError("no")
+    def fails(*_: object) -> None:
+        raise KeyboardInterrupt("no")
 
-    with pytest.raises(ValueError, match="no"), block:
-        fails()
+    handle = model.twice.register_forward_hook(fails) if not late else None
+
+    def step() -> None:
+        with block:
+            loss_of(model).backward()
+            fails()
+
+    with pytest.raises(KeyboardInterrupt, match="no"):
+        step()
+    if handle is not None:
+        handle.remove()
     assert all(score.grad is None for _, _, score in masked_weights(model))
     assert not [key for module in model.modules() for key in module.__dict__ if key.startswith("_made")]
     model.zero_grad(set_to_none=True)
