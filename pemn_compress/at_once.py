@@ -90,9 +90,9 @@ def score_gradients(
     if loops is not None and rows:
         loops.carry(tuple(rows))
     if straight:
-        places, factors, others = zip(*straight, strict=True)
-        for place, product in zip(places, torch._foreach_mul(factors, others), strict=True):
-            made[place] = product
+        numbers, factors, arrived = zip(*straight, strict=True)
+        for number, to_score in zip(numbers, torch._foreach_mul(factors, arrived), strict=True):
+            made[number] = to_score
     return made
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 from torch import nn
 
-__all__ = ["ForwardSpan", "detach"]
+__all__ = ["ForwardSpan", "attached", "detach"]
 
 
 class ForwardSpan(ABC):
@@ -25,12 +26,22 @@ class ForwardSpan(ABC):
     def _end(self, model: nn.Module, *_: Any) -> None: ...
 
 
+def attached(model: nn.Module) -> list[ForwardSpan]:
+    """Return those that are attached to a model itself."""
+    return [span for span in map(_span_of, model._forward_pre_hooks.values()) if span is not None]
+
+
 def detach(model: nn.Module) -> None:
     """Take back what `ForwardSpan.attach` did to a model."""
     for hooks in (model._forward_pre_hooks, model._forward_hooks):
         for key, hook in list(hooks.items()):
-            owner = getattr(hook, "__self__", None)
-            if isinstance(owner, ForwardSpan):
-                owner._end(model)
+            span = _span_of(hook)
+            if span is not None:
+                span._end(model)
                 del hooks[key]
                 model._forward_hooks_always_called.pop(key, None)
+
+
+def _span_of(hook: Callable[..., Any]) -> ForwardSpan | None:
+    owner = getattr(hook, "__self__", None)
+    return owner if isinstance(owner, ForwardSpan) else None

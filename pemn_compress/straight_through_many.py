@@ -61,12 +61,13 @@ class StraightThroughMany(torch.autograd.Function):
         more = len(tensors) > len(parts)
         ctx.found = [learner.found() if more else None for learner in learners]
         needed = ctx.needs_input_grad[1:]
-        learning = {id(tensor) for tensor, need in zip(tensors, needed, strict=True) if need}
-        takes_part = [
-            need or not learning.isdisjoint((id(part.scale), id(part.source)))
-            for part, need in zip(parts, needed[: len(parts)], strict=True)
-        ]
-        _mark_frozen(ctx, made, takes_part)
+        if not all(needed):
+            learning = {id(tensor) for tensor, need in zip(tensors, needed, strict=True) if need}
+            takes_part = [
+                need or not learning.isdisjoint((id(part.scale), id(part.source)))
+                for part, need in zip(parts, needed[: len(parts)], strict=True)
+            ]
+            _mark_frozen(ctx, made, takes_part)
         return tuple(made)
 
     @staticmethod

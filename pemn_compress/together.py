@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -81,18 +80,20 @@ class Together(ForwardSpan):
         return {bucket: Leaves(bucket) for bucket in self._buckets if bucket.fixed}
 
     def forget(self) -> None:
-        """Forget what a forward that was interrupted has left."""
+        """Take the parts back, also those that an interrupted forward has left."""
         for bucket in self._buckets:
             bucket.give(None)
 
     def _begin(self, model: nn.Module, *_: Any) -> None:
         if torch.compiler.is_compiling() or torch._C._get_tracing_state() or "_is_replica" in model.__dict__:
             return
-        wanted = torch.is_grad_enabled()
-        parts = [Part(bucket, self.leaves.get(bucket, bucket)) for bucket in self._buckets] if wanted else []
-        for bucket, part in zip_longest(self._buckets, parts):
+        if not torch.is_grad_enabled():
+            self.forget()
+            return
+        parts = [Part(bucket, self.leaves.get(bucket, bucket)) for bucket in self._buckets]
+        for bucket, part in zip(self._buckets, parts, strict=True):
             bucket.give(part)
-        if self.leaves and parts:
+        if self.leaves:
             parts[0].ready()  # as good as asked for, and to be asked takes time
 
     def _end(self, model: nn.Module, *_: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -48,11 +47,6 @@ class Threshold(Learner):
     def comparison(self, score: torch.Tensor, *, again: Any = None) -> Comparison:
         """The same for all scores."""
         return self._compared
-
-    @classmethod
-    def comparisons(cls, learners: Sequence[Any], scores: Sequence[torch.Tensor]) -> list[Comparison | None]:
-        """As one by one, sooner: the scores have no say."""
-        return [learner._compared for learner in learners]
 
     @cached_property
     def _compared(self) -> Comparison:

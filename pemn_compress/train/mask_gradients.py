@@ -6,6 +6,7 @@ from types import TracebackType
 
 from torch import nn
 
+from pemn_compress.forward_span import attached
 from pemn_compress.together import Together
 
 __all__ = ["MaskGradients"]
@@ -26,9 +27,8 @@ class MaskGradients:
     """
 
     def __init__(self, model: nn.Module, *, wanted: bool = True) -> None:
-        hooks = [hook for module in model.modules() for hook in module._forward_pre_hooks.values()] if wanted else []
-        owners = [getattr(hook, "__self__", None) for hook in hooks]
-        self._leaves = [(owner, owner.to_leaves()) for owner in owners if isinstance(owner, Together)]
+        spans = [span for module in model.modules() for span in attached(module)] if wanted else []
+        self._leaves = [(span, span.to_leaves()) for span in spans if isinstance(span, Together)]
 
     def __enter__(self) -> None:
         for together, leaves in self._leaves:
@@ -40,8 +40,9 @@ class MaskGradients:
         for together, _ in self._leaves:
             together.leaves = {}
             together.forget()
-        for each in (each for _, leaves in self._leaves for each in leaves.values()):
-            if kind is None:
-                each.hand_on()
-            else:
-                each.forget()
+        for _, leaves in self._leaves:
+            for each in leaves.values():
+                if kind is None:
+                    each.hand_on()
+                else:
+                    each.forget()

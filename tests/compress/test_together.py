@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from pemn_compress.config import MaskConfig
 from pemn_compress.density import ramp_density
-from pemn_compress.forward_span import detach
+from pemn_compress.forward_span import attached, detach
 from pemn_compress.masked_weight import MaskChain
 from pemn_compress.masking import mask_, mask_parameters, masked_weights
 from pemn_compress.straight_through import StraightThrough
@@ -119,9 +119,9 @@ def test_the_same_outputs_and_gradients(learner: str, alphabet: str, more: dict[
 def one_by_one(model: Net) -> Net:
     """A copy whose masks make their own weights each."""
     apart = copy.deepcopy(model)
-    for hook in list(apart._forward_pre_hooks.values()):
-        if isinstance(getattr(hook, "__self__", None), Together):
-            hook.__self__._buckets.clear()
+    for span in attached(apart):
+        if isinstance(span, Together):
+            span._buckets.clear()
     return apart
 
 
