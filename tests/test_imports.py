@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from importlib.metadata import requires
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,6 +17,7 @@ import pytest
 LAYERS = ("pemn_formats", "pemn_compress", "pemn_cli")
 FORMATS_MAY_USE = {"numpy", "zstandard", "bitarray", "pemn_formats"}
 PEOPLE = {"click", "rich", "matplotlib"}
+BROUGHT_ALONG = {"PIL", "triton"}  # by torchvision, and by the builds of torch that can use it
 
 Rule = Callable[[str], bool]
 
@@ -67,6 +70,20 @@ def test_no_layer_looks_upward(package: str, rule: Rule) -> None:
     modules = sources(package)
     assert modules
     wrong = {str(path): found for path in modules if (found := refused(path.read_text("utf-8"), rule))}
+    assert wrong == {}
+
+
+def test_whatever_is_imported_is_declared() -> None:
+    wanted = [line for line in requires("pemn-compress") or [] if "extra" not in line or 'extra == "plot"' in line]
+    declared = {match[0] for line in wanted if (match := re.match(r"[\w-]+", line))}
+    assert {"numpy", "torch", "matplotlib"} <= declared, "what the installed package says of itself was not read"
+    known = declared | BROUGHT_ALONG | set(LAYERS) | set(sys.stdlib_module_names)
+    wrong = {
+        str(path): found
+        for package in LAYERS
+        for path in sources(package)
+        if (found := refused(path.read_text("utf-8"), lambda top: top not in known))
+    }
     assert wrong == {}
 
 
