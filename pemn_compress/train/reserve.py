@@ -20,7 +20,7 @@ __all__ = ["reserved"]
 def reserved(runs: str | os.PathLike[str], name: str | None, stem: str, *, force: bool = False) -> Iterator[Path]:
     """Hold a folder for a new run, in which files can be written, against every other process that wants it.
 
-    The folder is removed at the end if nothing was put there.
+    Folders that were made for it are removed at the end if nothing was put there.
 
     Args:
         runs: the folder of runs, made if it is missing.
@@ -39,6 +39,8 @@ def reserved(runs: str | os.PathLike[str], name: str | None, stem: str, *, force
         )
     with contextlib.ExitStack() as held:
         try:
+            for missing in _missing(parent):
+                held.callback(_drop_empty, missing)
             parent.mkdir(parents=True, exist_ok=True)
             folder = _new(parent, stem) if name is None else _named(parent / name)
             held.enter_context(claimed(folder))
@@ -52,12 +54,17 @@ def reserved(runs: str | os.PathLike[str], name: str | None, stem: str, *, force
         yield folder
 
 
+def _missing(folder: Path) -> list[Path]:
+    """The folders to be made before there is `folder`, from the outermost on."""
+    return [path for path in reversed([folder, *folder.parents]) if not path.exists()]
+
+
 def _new(parent: Path, stem: str) -> Path:
     number = 1
     while True:
         folder = parent / (stem if number == 1 else f"{stem}-{number}")
         try:
-            folder.mkdir()
+            folder.mkdir(parents=True)
         except FileExistsError:
             number += 1
         else:
@@ -66,7 +73,7 @@ def _new(parent: Path, stem: str) -> Path:
 
 def _named(folder: Path) -> Path:
     try:
-        folder.mkdir()
+        folder.mkdir(parents=True)
     except FileExistsError:
         if not folder.is_dir():
             raise PemnError(f"{folder} exists and is no folder; choose another --run") from None

@@ -38,7 +38,7 @@ def test_names_are_made_unique(tmp_path: Path) -> None:
     with ExitStack() as held:
         folders = [held.enter_context(reserved(tmp_path / "runs", None, "stem")) for _ in range(3)]
         assert [folder.name for folder in folders] == ["stem", "stem-2", "stem-3"]
-    assert list((tmp_path / "runs").iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["a", None])

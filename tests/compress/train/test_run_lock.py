@@ -76,3 +76,16 @@ def test_without_locks_nothing_is_held(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr("sys.platform", "win32")
     with claimed(tmp_path), claimed(tmp_path):
         pass
+
+
+def test_a_reservation_that_comes_to_nothing_leaves_no_folder(tmp_path: Path) -> None:
+    runs = tmp_path / "mine" / "runs"
+    for name in ("a", None):
+        with reserved(runs, name, "stem") as folder:
+            assert folder.parent == runs
+        assert list(tmp_path.iterdir()) == []
+    with reserved(runs, "a", "stem") as folder:
+        (folder / "kept").touch()
+        with reserved(runs, "b", "stem"):
+            pass
+    assert [path.name for path in runs.iterdir()] == ["a"]
