@@ -113,6 +113,7 @@ def training_step(
             with precision.autocast():
                 loss = nn.functional.cross_entropy(forward(images), labels)
             precision.backward(loss)
+            del loss  # its graph has all weights, and gradients of weights
         precision.step(optimizer, config.grad_clip)
 
     return step

@@ -13,6 +13,7 @@ import torch
 from pemn_compress.at_once import score_gradients, small_place, weights
 from pemn_compress.learners.comparison import Comparison
 from pemn_compress.plain import eager
+from pemn_compress.straight_through import check_unchanged, versions
 
 if TYPE_CHECKING:
     from pemn_compress.bucket import Bucket
@@ -27,7 +28,7 @@ class Leaves:
     def __init__(self, bucket: Bucket) -> None:
         self.bucket = bucket
         self._looked_up: _LookedUp | None = None
-        self._made: list[tuple[_LookedUp, list[torch.Tensor], list[Comparison | None]]] = []
+        self._made: list[tuple[_LookedUp, list[torch.Tensor], list[Comparison | None], list[int]]] = []
 
     def make(self) -> None:
         """Make the weights of the scores as they are now."""
@@ -36,15 +37,19 @@ class Leaves:
             found = self._looked_up = _LookedUp(self.bucket.chains())
         if found.chains:
             made, compared = found.choose()
-            self._made.append((found, made, compared))
+            self._made.append((found, made, compared, versions(*found.read_back)))
             self.bucket.put(found.chains, found.scores, made)
 
     def hand_on(self) -> None:
-        """Add to the gradients of the scores what autograd would have, and `forget`."""
+        """Add to the gradients of the scores what autograd would have, and `forget`.
+
+        Raises `RuntimeError` where what they follow from was changed in place meanwhile.
+        """
         while self._made:
-            found, made, compared = self._made.pop()
+            found, made, compared, before = self._made.pop()
             grads = [weight.grad for weight in made]
             made.clear()  # before there is as much again
+            check_unchanged(before, *found.read_back)
             found.hand_on(grads, compared)
 
     def forget(self) -> None:
@@ -53,7 +58,10 @@ class Leaves:
 
 
 class _LookedUp:
-    """What belongs to the chains that can have leaves: in a small net, to look it up takes longer than to use it."""
+    """What belongs to the chains that can have leaves: in a small net, to look it up takes longer than to use it.
+
+    read_back: the tensors that `hand_on` reads.
+    """
 
     def __init__(self, chains: Sequence[MaskChain]) -> None:
         self.chains = [chain for chain in chains if _leads_nowhere(chain.original)]
@@ -63,6 +71,9 @@ class _LookedUp:
         self._learners = [mask.learner for mask in masks]
         pairs = zip(self.scores, self._values, strict=True)
         self._places = [small_place(score, value) for score, value in pairs] if eager() else None
+        learned = zip(self.scores, self._learners, strict=True)
+        turning = [score for score, learner in learned if learner.direction(score.new_zeros(1)) is not None]
+        self.read_back = [*self._values, *turning]
         self._wanted = [score.requires_grad for score in self.scores]
         self._apart = [score.stride() != value.stride() for score, value in zip(self.scores, self._values, strict=True)]
         held = zip(self.chains, masks, self.scores, self._values, self._wanted, strict=True)

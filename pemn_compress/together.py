@@ -25,8 +25,9 @@ _LARGE = 1 << 16  # scores, beside whose values others' would be memory that cou
 class Part:
     """The weights of a bucket in one forward of their model, made when the first of them is asked for.
 
-    They are made no sooner because autograd goes back to what was made last first: the gradients of these scores are
-    then complete before the layers ahead of them are reached, so that DistributedDataParallel can send them meanwhile.
+    They are made no sooner because the forward may change its scores until then, and because autograd goes back to what
+    was made last first: the gradients of these scores are then complete before the layers ahead of them are reached, so
+    that DistributedDataParallel can send them meanwhile.
     """
 
     def __init__(self, bucket: Bucket, maker: Bucket | Leaves) -> None:
@@ -90,11 +91,8 @@ class Together(ForwardSpan):
         if not torch.is_grad_enabled():
             self.forget()
             return
-        parts = [Part(bucket, self.leaves.get(bucket, bucket)) for bucket in self._buckets]
-        for bucket, part in zip(self._buckets, parts, strict=True):
-            bucket.give(part)
-        if self.leaves:
-            parts[0].ready()  # as good as asked for, and to be asked takes time
+        for bucket in self._buckets:
+            bucket.give(Part(bucket, self.leaves.get(bucket, bucket)))
 
     def _end(self, model: nn.Module, *_: Any) -> None:
         if not torch.compiler.is_compiling():

@@ -222,6 +222,7 @@ class _Training:
             with self.precision.autocast():
                 loss, output = self.objective(self.forward, images, labels, number)
             self.precision.backward(loss if weight == 1 else loss * weight)
+            loss, output = loss.detach(), output.detach()  # their graph has all weights, and gradients of weights
         self.precision.step(self.optimizer, self.config.grad_clip)
         self.average.update()
         return loss, output

@@ -212,7 +212,7 @@ def test_images_that_cannot_be_learned_from_leave_no_run(
     options = dataclasses.replace(tiny, data=f"folder:{tmp_path / 'images'}", limit_train=None)
     with pytest.raises(PemnError, match=message):
         start(options, runs=tmp_path / "runs", name="a")
-    assert list((tmp_path / "runs").iterdir()) == []
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize(

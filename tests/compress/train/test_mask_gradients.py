@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -22,14 +23,22 @@ from pemn_compress.masking import mask_, mask_parameters, masked_weights
 from pemn_compress.penalty import penalty
 from pemn_compress.straight_through import StraightThrough
 from pemn_compress.straight_through_many import StraightThroughFixed, StraightThroughMany
-from pemn_compress.train import loop
+from pemn_compress.train import loop, mask_gradients
 from pemn_compress.train.building import build_model
 from pemn_compress.train.config import TrainConfig
 from pemn_compress.train.loop import fit
 from pemn_compress.train.mask_gradients import MaskGradients
+from pemn_compress.train.precision import Precision
 from pemn_compress.train.run_config import RunConfig
 
 Gradients = dict[str, torch.Tensor | None]
+ASKED = mask_gradients.casts_keep_gradients
+
+
+@pytest.fixture(autouse=True)
+def leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no autocast, leaves serve in every torch."""
+    monkeypatch.setattr(mask_gradients, "casts_keep_gradients", lambda: True)
 
 
 class Net(nn.Module):
@@ -247,6 +256,107 @@ def test_scores_may_change_between_forwards_of_a_step() -> None:
     assert_same(net(), loss_of=turned)
 
 
+@pytest.mark.parametrize("alphabet", ["keep", "ternary"])
+@pytest.mark.parametrize("learner", ["threshold", "topk"])
+def test_gradients_follow_from_nothing_that_has_changed(learner: str, alphabet: str) -> None:
+    model = net(learner=learner, alphabet=alphabet)
+    block, (_, weight, score) = MaskGradients(model), masked_weights(model)[0]
+    changing = [weight.unmasked(), score] if (learner, alphabet) == ("topk", "keep") else [weight.unmasked()]
+    for changed in changing:
+
+        def step(changed: torch.Tensor = changed) -> None:
+            with block:
+                loss = loss_of(model)
+                with torch.no_grad():
+                    changed.neg_()
+                loss.backward()
+
+        with pytest.raises(RuntimeError, match="were changed in place between forward and backward"):
+            step()
+        assert score.grad is None
+        model.zero_grad(set_to_none=True)
+        with block:
+            loss_of(model).backward()
+        found = {name: parameter.grad for name, parameter in model.named_parameters()}
+        assert_equal(found, gradients(copy.deepcopy(model), wanted=False, steps=1))
+        model.zero_grad(set_to_none=True)
+
+
+@pytest.mark.parametrize("where", ["", "one"], ids=["before the model", "before its first layer"])
+def test_scores_may_change_until_they_are_asked_for(where: str) -> None:
+    def centred(*, wanted: bool) -> Gradients:
+        model = net()
+
+        def centre(*_: object) -> None:
+            with torch.no_grad():
+                for _, _, score in masked_weights(model):
+                    score.sub_(score.mean())
+
+        model.get_submodule(where).register_forward_pre_hook(centre)
+        return gradients(model, wanted=wanted)
+
+    assert_equal(centred(wanted=True), centred(wanted=False))
+
+
+def test_what_is_replaced_or_registered_between_two_steps_counts() -> None:
+    class Doubled(nn.Module):
+        def forward(self, weight: torch.Tensor) -> torch.Tensor:
+            return 2 * weight
+
+    def changed(way: str, *, wanted: bool) -> Gradients:
+        model = net()
+        block = MaskGradients(model, wanted=wanted)
+        for step in range(2):
+            model.zero_grad(set_to_none=True)
+            with block:
+                loss_of(model).backward()
+            if step:
+                continue
+            chain = model.one.parametrizations.weight  # type: ignore[union-attr]
+            if way == "parametrization":
+                parametrize.register_parametrization(model.one, "weight", Doubled())
+            elif way == "hook":
+                chain.original.register_hook(lambda grad: 3 * grad)  # type: ignore[union-attr]
+            else:
+                mask = chain[0]  # type: ignore[index]
+                mask.value = -mask.value
+        return {name: parameter.grad for name, parameter in model.named_parameters()}
+
+    for way in ("parametrization", "hook", "values"):
+        assert_equal(changed(way, wanted=True), changed(way, wanted=False))
+
+
+def test_what_comes_after_a_step_is_autograds() -> None:
+    copies: list[Net] = []
+    model = net()
+    handle = model.large.register_forward_hook(lambda *_: copies.append(copy.deepcopy(model)))
+    with MaskGradients(model):
+        loss_of(model).backward()
+    handle.remove()
+    copies[0].large._forward_hooks.clear()
+    for each in (model, *copies):
+        each.zero_grad(set_to_none=True)
+        loss_of(each).backward()
+        assert all(score.grad is not None for name, _, score in masked_weights(each) if name != "unused.weight")
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_layers_used_with_gradients_and_without_learn_under_autocast(
+    trusted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def loss_of(model: nn.Module) -> torch.Tensor:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            with torch.no_grad():
+                target = model(images())
+            return (model(images()) - 2 * target).square().sum()
+
+    monkeypatch.setattr(mask_gradients, "casts_keep_gradients", ASKED if trusted else lambda: False)
+    model = net()
+    assert trusted or MaskGradients(model)._leaves == []
+    model.twice = nn.Identity()  # used several times, whose gradients add up in the narrow type
+    assert_same(model, loss_of=loss_of)
+
+
 def test_a_copy_made_in_a_forward_has_weights_of_its_own() -> None:
     copies: list[nn.Module] = []
     model = net()
@@ -442,3 +552,24 @@ def test_a_run_is_the_same_to_the_bit(
         states.append(model.state_dict())
     for name, value in states[0].items():
         assert torch.equal(value, states[1][name]), name
+
+
+@pytest.mark.parametrize("learner", ["threshold", "topk"])
+def test_no_weight_outlives_its_backward_pass(
+    learner: str, digits: Splits, tiny: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = dataclasses.replace(tiny, mask=MaskConfig(learner=learner), train=TrainConfig(epochs=1))
+    model = build_model(run, digits.spec.to_input())
+    layer = next(module for module in model.modules() if parametrize.is_parametrized(module))
+    made: list[weakref.ref[torch.Tensor]] = []
+    layer.register_forward_hook(lambda layer, *_: made.append(weakref.ref(layer.weight)) if layer.training else None)  # type: ignore[arg-type]
+    alive: list[int] = []
+
+    def step(*_: object) -> None:
+        alive.append(sum(weight() is not None for weight in made))
+
+    step_of = Precision.step
+    monkeypatch.setattr(Precision, "step", lambda *arguments: (step(), step_of(*arguments)))
+    fit(model, digits, run.train)
+    assert alive
+    assert set(alive) == {0}

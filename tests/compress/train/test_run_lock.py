@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pemn_compress.train import run_lock
+from pemn_compress.train import reserve, run_lock
 from pemn_compress.train.reserve import reserved
 from pemn_compress.train.run import RunFolder
 from pemn_compress.train.run_config import RunConfig
@@ -89,3 +89,21 @@ def test_a_reservation_that_comes_to_nothing_leaves_no_folder(tmp_path: Path) ->
         with reserved(runs, "b", "stem"):
             pass
     assert [path.name for path in runs.iterdir()] == ["a"]
+
+
+@pytest.mark.parametrize("name", ["a", None])
+def test_a_folder_of_runs_that_another_process_removes_is_made_again(
+    name: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    function = "_new" if name is None else "_named"
+    make = getattr(reserve, function)
+
+    def later(*arguments: Any) -> Path:
+        runs.rmdir()
+        folder: Path = make(*arguments)
+        return folder
+
+    runs = tmp_path / "runs"
+    monkeypatch.setattr(reserve, function, later)
+    with reserved(runs, name, "stem") as folder:
+        assert folder.is_dir()
