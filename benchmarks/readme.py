@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.markdown import byte_count, table, where
-from benchmarks.readme_budgets import budgets, budgets_digits, recipes
+from benchmarks.readme_budgets import budgets, budgets_digits, recipes, recipes_in_full
 from benchmarks.readme_files import delta_size, residual_dtypes
 from benchmarks.readme_levers import levers, levers_20
 from benchmarks.readme_loading import load_in_place, load_learned, load_time
@@ -104,6 +104,7 @@ REGIONS: Mapping[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {
     "budgets": ("budgets", budgets),
     "budgets_digits": ("budgets_digits", budgets_digits),
     "recipes": ("recipes", recipes),
+    "recipes_in_full": ("recipes_in_full", recipes_in_full),
     "learners": ("learners", learners),
     "levers": ("levers", levers),
     "levers_20": ("levers_20", levers_20),

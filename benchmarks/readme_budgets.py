@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.markdown import byte_count, table, where
 
-__all__ = ["budgets", "budgets_digits", "recipes"]
+__all__ = ["budgets", "budgets_digits", "recipes", "recipes_in_full"]
 
 
 def budgets(results: Mapping[str, Any]) -> str:
@@ -89,4 +89,20 @@ def recipes(results: Mapping[str, Any]) -> str:
         f" among candidates that ran, after short runs (`python -m benchmarks.recipes`, {where(results)}):\n\n"
         f"{table(header, rows)}\n\nSeeds of one candidate differ by up to two points, so read smaller differences as"
         f" ties.{remark}"
+    )
+
+
+def recipes_in_full(results: Mapping[str, Any]) -> str:
+    """What presets reach over their own number of epochs on all images, one sentence each."""
+    sentences = [
+        f"Over {run['epochs']} epochs on {run['train']:,} images the net for {byte_count(run['budget'])} reaches"
+        f" {run['validation_accuracy']:.1f} % on the images held out, which chose the epoch, and"
+        f" {run['test_accuracy']:.1f} % on the test images, in a file of {byte_count(run['file_bytes'])}."
+        for run in results["runs"]
+    ]
+    sizes = " ".join(str(run["budget"]) for run in results["runs"])
+    return (
+        f"{' '.join(sentences)} One seed each (`python -m benchmarks.recipes --data folder:PATH --budgets {sizes}"
+        " --only resnet-14 --limit-train 0 --epochs 30 --out benchmarks/results/recipes_in_full.json`,"
+        f" {where(results)})."
     )

@@ -15,7 +15,16 @@ _PART = 1 << 20  # weights of a large matrix that are dense at a time on the CPU
 _WORD = 32
 
 
-@torch.library.custom_op("pemn::packed_linear", mutates_args=())
+# Schemas are written out: not every torch that serves can read them off annotations that are strings.
+_FORM = "Tensor? keep, Tensor? flip, Tensor? values, Tensor scale"
+_SOURCE = "str source, SymInt seed, SymInt stream, SymInt length, SymInt span"
+
+
+@torch.library.custom_op(
+    "pemn::packed_linear",
+    mutates_args=(),
+    schema=f"(Tensor inputs, {_FORM}, Tensor? bias, SymInt outputs, {_SOURCE}) -> Tensor",
+)
 def packed_linear(
     inputs: torch.Tensor,
     keep: torch.Tensor | None,
@@ -85,7 +94,11 @@ def _(
     return inputs.new_empty(*inputs.shape[:-1], outputs)
 
 
-@torch.library.custom_op("pemn::packed_weight", mutates_args=())
+@torch.library.custom_op(
+    "pemn::packed_weight",
+    mutates_args=(),
+    schema=f"({_FORM}, SymInt[] shape, {_SOURCE}, ScalarType dtype) -> Tensor",
+)
 def packed_weight(
     keep: torch.Tensor | None,
     flip: torch.Tensor | None,

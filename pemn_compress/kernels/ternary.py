@@ -53,7 +53,7 @@ def _spread(field, mask):
 
     Every bit moves by as many places as there are zeros below it in the mask: by 1, 2 and 4 (Hacker's Delight, 7-5).
     """
-    zeros = (~mask << 1) & 0xFEFEFEFE
+    zeros = ((mask ^ 0xFFFFFFFF) << 1) & 0xFEFEFEFE
     left = mask
     for step in tl.static_range(3):
         odd = zeros ^ ((zeros << 1) & 0xFEFEFEFE)
