@@ -6,7 +6,7 @@ import copy
 import math
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -181,7 +181,7 @@ def export_run(
     change = logit_change(model, plain, inputs, source, device)
     if budget is not None and change.relative > tolerance and any(entry.dtype == LOG8 for entry in decoded.residual):
         check_change(change, tolerance, _remedy_within(model, budget, effort, input=run.input, store=store))
-    check_change(change, tolerance)
+    check_change(change, tolerance, _finer({entry.dtype for entry in decoded.residual}))
     before = after = None
     if images is not None:
         before, after = (evaluate(each, *images, device=device) for each in (model, plain))
@@ -203,6 +203,12 @@ def export_run(
         unfilled=why_unfilled(run.options, run.input, len(data)) if as_trained else "",
         could_be_smaller=effort == "balanced" and too_large_to_predict(mask_bits),
     )
+
+
+def _finer(dtypes: Set[str]) -> str:
+    """What rounds less than the coarsest of the dtypes that the residual is in."""
+    finer = ["float16", "float32"] if LOG8 in dtypes else ["float32"] if "float16" in dtypes else []
+    return f"store it with residual dtype {' or '.join(finer)} or lossless" if finer else "store it lossless"
 
 
 def _remedy_within(model: nn.Module, budget: int, effort: str, **options: Any) -> str:

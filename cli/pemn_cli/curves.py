@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pemn_cli.failures import printable
 from pemn_cli.picture import FAINT, INK, kind_of, picture, plain
 from pemn_cli.run_metrics import RunMetrics
 
@@ -79,7 +80,7 @@ def _densities(axes: Axes, runs: Sequence[RunMetrics]) -> None:
         for place, layer in enumerate(run.layers):
             colour = colormaps["viridis"](0.9 * place / last) if alone else _colour(number)
             look: dict[str, Any] = {"color": colour, "linewidth": 1.2 if alone else 0.8, "alpha": 1 if alone else 0.35}
-            _line(axes, *run.layer(layer), **look, label=layer if named else None)
+            _line(axes, *run.layer(layer), **look, label=printable(layer) if named else None)
         if run.layers:
             colour = INK if alone else _colour(number)
             _line(axes, *run.curve("density"), color=colour, linewidth=2.4, label="all" if named else None)
@@ -124,7 +125,8 @@ def _legend(figure: Figure, runs: Sequence[RunMetrics]) -> None:
     from matplotlib.lines import Line2D
 
     handles = [Line2D([], [], color=_colour(number), linewidth=2.4) for number in range(len(runs))]
-    names = [run.name if len(run.name) <= 40 else f"{run.name[:39]}…" for run in runs]
+    shown = [printable(run.name) for run in runs]
+    names = [name if len(name) <= 40 else f"{name[:39]}…" for name in shown]
     figure.legend(
         handles, names, ncols=min(_ABREAST, len(names)), loc="outside upper left", frameon=False, fontsize=10,
         handlelength=1.8, columnspacing=2,

@@ -58,7 +58,9 @@ def read_metrics(folder: Path) -> RunMetrics:
     """
     path = folder / "metrics.jsonl"
     if not (folder / "config.json").is_file():
-        raise PemnError(f"{folder} is no training run: it has no config.json")
+        empty = folder.is_dir() and not any(folder.iterdir())
+        why = "it is empty, as if killed before training began" if empty else "it has no config.json"
+        raise PemnError(f"{folder} is no training run: {why}")
     try:
         lines = path.read_text("utf-8").split("\n")
     except FileNotFoundError:

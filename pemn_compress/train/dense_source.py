@@ -19,6 +19,7 @@ from pemn_compress.train.building import build_model
 from pemn_compress.train.run import CONFIG, RunFolder
 from pemn_compress.train.run_config import RunConfig
 from pemn_formats.errors import PemnError
+from pemn_formats.reader import Reader
 
 __all__ = ["find_source", "fingerprint", "load_source"]
 
@@ -56,7 +57,7 @@ def load_source(path: Path, options: RunConfig, described: Mapping[str, Any], ro
         if path.is_dir():
             return _of_run(path, described)
         if path.suffix == ".pemn":
-            return load_model(path)
+            return _of_file(path)
         model = build_model(dataclasses.replace(options, mask=None), described)
         _fill(model, _state(path))
     except OSError as error:
@@ -65,6 +66,13 @@ def load_source(path: Path, options: RunConfig, described: Mapping[str, Any], ro
         where = role if str(path) in str(error) else f"{role} {path}"
         raise type(error)(f"{where}: {error}") from None
     return model
+
+
+def _of_file(path: Path) -> nn.Module:
+    with Reader.open(path) as reader:
+        if reader.manifest.tasks:
+            raise PemnError(f"it is a bundle of {len(reader.manifest.tasks)} models; give a file of one")
+    return load_model(path)
 
 
 def fingerprint(model: nn.Module) -> str:

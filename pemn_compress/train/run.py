@@ -72,9 +72,11 @@ class RunFolder:
             why = (
                 "no such folder"
                 if not folder.exists()
-                else f"it has no {CONFIG}"
-                if folder.is_dir()
                 else "it is a file"
+                if not folder.is_dir()
+                else f"it has no {CONFIG}"
+                if any(folder.iterdir())
+                else "it is empty, as if killed before training began; start it again"
             )
             raise PemnError(f"{folder} is no training run: {why}") from None
         except OSError as error:

@@ -134,6 +134,12 @@ def test_another_model_does_not_fit(digits_file: Path, assert_fails: Callable[..
     assert str(digits_file) in line
 
 
+def test_arguments_of_no_model(digits_file: Path, assert_fails: Callable[..., str]) -> None:
+    assert "--model-arg is for the model that --model names" in assert_fails(
+        2, "eval", digits_file, "--model-arg", "a=1"
+    )
+
+
 def test_unknown_model(digits_file: Path, assert_fails: Callable[..., str]) -> None:
     assert "unknown model 'convmixr'" in assert_fails(1, "eval", digits_file, "--model", "convmixr")
 

@@ -64,6 +64,23 @@ def test_the_change_is_reported(dtype: str, runs: Path, tmp_path: Path, run: Cal
     assert "of 256 predictions changed (test images)" in text
 
 
+@pytest.mark.parametrize(
+    ("dtype", "finer"),
+    [
+        ("log8", "with residual dtype float16 or float32 or lossless"),
+        ("float16", "with residual dtype float32 or lossless"),
+        ("float32", "lossless"),
+    ],
+)
+def test_what_is_advised_rounds_less(
+    dtype: str, finer: str, runs: Path, tmp_path: Path, run: Callable[..., Any]
+) -> None:
+    options = ("--runs-dir", runs, "--residual-dtype", dtype, "--tolerance", "0")
+    result = run("export", tmp_path / "a.pemn", *options)
+    assert result.code == 1
+    assert f"the tolerance is 0: store it {finer}, or raise the tolerance" in result.err
+
+
 def test_nothing_changes_without_rounding(runs: Path, tmp_path: Path, run: Callable[..., Any]) -> None:
     assert exported(run, runs, tmp_path / "a.pemn", "--lossless")["logits"]["largest"] == 0
 

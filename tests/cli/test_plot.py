@@ -7,10 +7,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
 from pemn_cli.curves import COLOURS, draw
+from pemn_cli.failures import printable
 from pemn_cli.run_metrics import RunMetrics, read_metrics
 from pemn_formats.errors import PemnError
 
@@ -118,9 +120,21 @@ def test_a_damaged_line_is_named(line: str, tmp_path: Path, assert_fails: Callab
     assert not (tmp_path / "a.svg").exists()
 
 
+@pytest.mark.parametrize("name", ["q\udcff", "s\x01\x1b", "a\nb"])
+def test_names_that_cannot_be_printed(name: str, tmp_path: Path, run: Callable[..., Any]) -> None:
+    folder = make_run(tmp_path / name, [record(1, densities={name: 0.5})])
+    result = run("plot", folder, "--out", tmp_path / "a.svg")
+    assert result.code == 0, result.err
+    ElementTree.parse(tmp_path / "a.svg")
+    assert printable(name) in (tmp_path / "a.svg").read_text()
+
+
 def test_what_is_no_run_is_one_line(short: Path, tmp_path: Path, assert_fails: Callable[..., str]) -> None:
     out = ("--out", tmp_path / "a.svg")
     assert assert_fails(1, "plot", "nowhere", *out).endswith("nowhere is no training run: it has no config.json")
+    (tmp_path / "killed").mkdir()
+    line = assert_fails(1, "plot", short, tmp_path / "killed", *out)
+    assert line.endswith("killed is no training run: it is empty, as if killed before training began")
     empty = make_run(tmp_path / "empty", [])
     assert "has no finished epoch yet" in assert_fails(1, "plot", short, empty, *out)
     (empty / "metrics.jsonl").unlink()

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from safetensors.torch import load as load_safetensors
@@ -78,6 +79,16 @@ def test_plot(kind: str, digits_file: Path, model_file: Path, tmp_path: Path, ru
     assert first.read_bytes().startswith(start)
     assert first.read_bytes() == second.read_bytes()
     assert result.out == run("size-report", digits_file, model_file).out
+
+
+@pytest.mark.parametrize("name", ["r\udcff.pemn", "s\x01\x1b.pemn"])
+def test_plot_of_a_name_that_cannot_be_printed(
+    name: str, model_file: Path, tmp_path: Path, run: Callable[..., Any]
+) -> None:
+    (tmp_path / name).write_bytes(model_file.read_bytes())
+    result = run("size-report", tmp_path / name, "--plot", tmp_path / "a.svg")
+    assert result.code == 0, result.err
+    ElementTree.parse(tmp_path / "a.svg")
 
 
 def test_plot_of_another_kind(model_file: Path, tmp_path: Path, assert_fails: Callable[..., str]) -> None:

@@ -100,6 +100,8 @@ def command(
     from pemn_compress.loading import check_room_for_weights, checked_device, rebuild_model
     from pemn_compress.train.evaluate import evaluate
 
+    if model_args and spec is None:
+        raise click.UsageError("--model-arg is for the model that --model names; give both or leave it out")
     place = checked_device(device)
     with opened(model, memory_budget=memory_budget) as reader:
         check_room_for_weights(reader, task, device=place, memory_budget=memory_budget)

@@ -12,6 +12,7 @@ from recorder import Recorder, assert_same
 from safetensors.torch import save_file
 from torch import nn
 
+from pemn_compress.bundles import save_bundle
 from pemn_compress.config import MaskConfig
 from pemn_compress.saving import save_model
 from pemn_compress.train.config import TrainConfig
@@ -78,6 +79,11 @@ def as_pickle(job: Job, folder: Path) -> str:
     return str(folder / "dense.pt")
 
 
+def as_bundle(job: Job, folder: Path) -> str:
+    save_bundle({name: as_file(job, folder / name) for name in ("one", "two")}, folder / "both.pemn")
+    return str(folder / "both.pemn")
+
+
 def as_file(job: Job, folder: Path) -> str:
     masked = start(dataclasses.replace(job.options, mask=MaskConfig()), runs=folder, name="masked")
     save_model(masked.model, folder / "net.pemn", input=job.splits.spec.to_input())
@@ -94,6 +100,13 @@ def test_a_teacher_is_found_wherever_it_is(
     if place is not as_file:
         best = teacher.run.build_model().state_dict()
         assert all(value.equal(best[name]) for name, value in job.teacher.state_dict().items())
+
+
+def test_a_bundle_is_no_teacher(tiny: RunConfig, teacher: Job, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(PemnError, match=r"teacher .*both.pemn: it is a bundle of 2 models; give a file of one"):
+        start(taught(tiny, as_bundle(teacher, tmp_path)), runs=tmp_path, name="pupil")
 
 
 def test_a_wholly_taught_pupil_answers_as_its_teacher(tiny: RunConfig, teacher: Job, tmp_path: Path) -> None:

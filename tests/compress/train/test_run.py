@@ -147,6 +147,9 @@ def test_what_is_no_run_is_named(tmp_path: Path) -> None:
     for name, why in (("nowhere", "no such folder"), ("file", "it is a file"), (".", "it has no config.json")):
         with pytest.raises(PemnError, match=rf"is no training run: {why}$"):
             RunFolder.open(tmp_path / name)
+    (tmp_path / "killed").mkdir()
+    with pytest.raises(PemnError, match="it is empty, as if killed before training began; start it again"):
+        RunFolder.open(tmp_path / "killed")
 
 
 def test_a_run_is_found_by_its_name_or_its_folder(
