@@ -92,8 +92,7 @@ class _LookedUp:
                 and buffers["value"] is value
                 and value.data_ptr() == value_at
                 and len(modules) == 1
-                and not score._backward_hooks
-                and not score._post_accumulate_grad_hooks
+                and _leads_nowhere(score)
             ):
                 return False
         return True

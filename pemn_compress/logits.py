@@ -87,11 +87,7 @@ def logit_change(
     )
 
 
-def check_change(
-    change: LogitChange,
-    tolerance: float,
-    remedy: str = "store it with residual dtype float16 or float32 or lossless",
-) -> None:
+def check_change(change: LogitChange, tolerance: float, remedy: str) -> None:
     """Raise `PemnError` with a remedy for a change above `tolerance`, in standard deviations of the logits."""
     if not tolerance >= 0:
         raise PemnError(f"the tolerance must be at least 0, found {tolerance}")

@@ -43,14 +43,10 @@ class Part:
         That is a chain whose scores have been replaced meanwhile; and all of them where no gradient is wanted or torch
         transforms the function.
         """
-        return self._bucket.take(chain) if self.ready() else None
-
-    def ready(self) -> bool:
-        """Make the weights unless they are made; whether there are any."""
         if not self._made and torch.is_grad_enabled() and not transforming():
             self._made = True
             self._maker.make()
-        return self._made
+        return self._bucket.take(chain) if self._made else None
 
 
 class Together(ForwardSpan):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pemn_cli.failures import printable
 from pemn_cli.output import ratio
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def bar(path: Path, ledger: Ledger) -> Bar:
         part = PARTS_OF_KIND.get(kind, "other residual")
         parts[part] = parts.get(part, 0) + upto - given
         given = upto
-    return Bar(path.name, parts, ledger.dense_float32, ledger.dense_float16)
+    return Bar(printable(path.name), parts, ledger.dense_float32, ledger.dense_float16)
 
 
 def _bytes(count: int) -> str:

@@ -8,7 +8,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pemn_cli.failures import printable
 from pemn_cli.output import size
 from pemn_cli.picture import FAINT, kind_of, picture, plain
 
@@ -33,7 +32,7 @@ DENSE = "#c7ccd4"
 
 @dataclass(frozen=True)
 class Bar:
-    """One file: its name, its bytes by part (keys of PARTS), and the bytes of the dense checkpoints it stands for."""
+    """One file: its printable name, its bytes by part (keys of PARTS), and those of the dense checkpoints beside it."""
 
     name: str
     parts: dict[str, int]
@@ -83,14 +82,14 @@ def _ledger(axes: Axes, bars: Sequence[Bar]) -> None:
         handlelength=1, handleheight=1, handletextpad=0.5, columnspacing=1.6, fontsize=10,
     )  # fmt: skip
     axes.set_title("Every byte of the file", loc="left", pad=26, weight="bold")
-    _dress(axes, [printable(bar.name) for bar in bars], unit, longest)
+    _dress(axes, [bar.name for bar in bars], unit, longest)
 
 
 def _to_scale(axes: Axes, bars: Sequence[Bar]) -> None:
     """The dense checkpoints and the same files on one axis."""
     rows: list[tuple[str, int, str]] = []
     for position, bar in enumerate(bars):
-        rows.append((printable(bar.name), bar.total, PARTS["masks"]))
+        rows.append((bar.name, bar.total, PARTS["masks"]))
         following = bars[position + 1] if position + 1 < len(bars) else None
         if following is None or following.dense_float32 != bar.dense_float32:
             rows.append(("dense float16", bar.dense_float16, DENSE))

@@ -31,12 +31,12 @@ class Losses:
         self.images = 0
 
     def add(self, loss: Tensor, output: Tensor, labels: Tensor) -> None:
-        """Take one step's mean loss over this process's images, and count its hits."""
+        """Take one step's mean loss over this process's images, and count its hits; neither may have a graph."""
         images = self._sizes[self.step]
         share = self._ranks.weight(images) / self._ranks.size
-        self._losses.append(loss.detach() * share)
+        self._losses.append(loss * share)
         if share:
-            self._correct += (output.detach().argmax(1) == labels).sum()
+            self._correct += (output.argmax(1) == labels).sum()
         self.images += images
 
     @property
